@@ -1,0 +1,8 @@
+namespace Countersign.Standalone;
+
+internal static class Program
+{
+    private static void Main()
+    {
+    }
+}

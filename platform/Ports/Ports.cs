@@ -1,0 +1,114 @@
+namespace Countersign.Platform.Ports;
+
+/// <summary>App ids: names of the services in invocation, tokens and topics.</summary>
+public static class AppIds
+{
+    /// <summary>Who is it?</summary>
+    public const string Identity = "identity";
+    /// <summary>May it happen?</summary>
+    public const string Policy = "policy";
+    /// <summary>Who else agreed?</summary>
+    public const string Approval = "approval";
+    /// <summary>What happened?</summary>
+    public const string Recorder = "recorder";
+    /// <summary>Does it get through?</summary>
+    public const string Proxy = "proxy";
+}
+
+/// <summary>Topics of the bus.</summary>
+public static class Topics
+{
+    /// <summary>Audit events, for the recorder and the SIEM.</summary>
+    public const string Audit = "audit";
+    /// <summary>New bundles and policy beacons.</summary>
+    public const string Policy = "policy";
+    /// <summary>Changes of approval requests.</summary>
+    public const string Approvals = "approvals";
+    /// <summary>Revocations and identity beacons.</summary>
+    public const string Identity = "identity";
+}
+
+/// <summary>Publish and subscribe, at least once and unordered: handlers are idempotent and events carry ids and versions.</summary>
+public interface IEventBus
+{
+    /// <summary>Publishes one event.</summary>
+    /// <param name="topic">One of <see cref="Topics"/>.</param>
+    /// <param name="id">Stable id of the event; the same event published again has the same one.</param>
+    /// <param name="type">CloudEvents type, e.g. <c>countersign.request.changed</c>.</param>
+    /// <param name="data">JSON, UTF-8.</param>
+    /// <param name="cancellation">Cancels the wait.</param>
+    /// <exception cref="PortUnavailableException">The broker did not take it.</exception>
+    ValueTask PublishAsync(string topic, string id, string type, ReadOnlyMemory<byte> data, CancellationToken cancellation);
+}
+
+/// <summary>An event as it is delivered.</summary>
+/// <param name="Topic">Topic.</param>
+/// <param name="Id">Stable id.</param>
+/// <param name="Type">CloudEvents type.</param>
+/// <param name="Data">JSON, UTF-8.</param>
+public sealed record BusEvent(string Topic, string Id, string Type, ReadOnlyMemory<byte> Data);
+
+/// <summary>A subscription that composition knows at start: a service registers these as singletons.</summary>
+/// <param name="Subscriber">App id of the subscriber.</param>
+/// <param name="Topic">Topic.</param>
+/// <param name="HandleAsync">Handler; an exception means "deliver again".</param>
+public sealed record BusSubscription(string Subscriber, string Topic, Func<BusEvent, CancellationToken, ValueTask> HandleAsync);
+
+/// <summary>Key-value state of one service, with optimistic concurrency. Durable once a task has completed.</summary>
+public interface IStateStore
+{
+    /// <summary>Reads one value.</summary>
+    /// <param name="collection">Collection of the service, e.g. <c>persons</c>.</param>
+    /// <param name="key">Key.</param>
+    /// <param name="cancellation">Cancels the wait.</param>
+    /// <returns>The value and its etag, or null.</returns>
+    ValueTask<StateItem?> GetAsync(string collection, string key, CancellationToken cancellation);
+
+    /// <summary>Writes one value if its etag is still the one given.</summary>
+    /// <param name="collection">Collection.</param>
+    /// <param name="key">Key.</param>
+    /// <param name="value">JSON, UTF-8.</param>
+    /// <param name="etag">Etag that was read; null where the key must not exist yet.</param>
+    /// <param name="cancellation">Cancels the wait.</param>
+    /// <returns>False where somebody else was faster; nothing was written.</returns>
+    /// <exception cref="PortUnavailableException">The store can't be reached.</exception>
+    ValueTask<bool> TrySaveAsync(string collection, string key, ReadOnlyMemory<byte> value, string? etag, CancellationToken cancellation);
+
+    /// <summary>Deletes one value if its etag is still the one given.</summary>
+    ValueTask<bool> TryDeleteAsync(string collection, string key, string etag, CancellationToken cancellation);
+
+    /// <summary>All values of a collection in ordinal order of the keys, for small collections.</summary>
+    IAsyncEnumerable<StateItem> ListAsync(string collection, CancellationToken cancellation);
+}
+
+/// <summary>A value with its key and etag.</summary>
+public sealed record StateItem(string Key, ReadOnlyMemory<byte> Value, string ETag);
+
+/// <summary>What a port depends on can't be reached. Callers fail closed.</summary>
+public sealed class PortUnavailableException : Exception
+{
+    /// <summary>Names what is unavailable.</summary>
+    public PortUnavailableException(string message)
+        : base(message)
+    {
+    }
+
+    /// <summary>Names what is unavailable, and why.</summary>
+    public PortUnavailableException(string message, Exception inner)
+        : base(message, inner)
+    {
+    }
+
+    /// <summary>Without a message.</summary>
+    public PortUnavailableException()
+    {
+    }
+}
+
+/// <summary>HTTP clients for the other services. The client has the base address (…/identity/, …/policy/) and attaches this service's token.</summary>
+public interface IServiceClients
+{
+    /// <summary>A client for one service.</summary>
+    /// <param name="appId">One of <see cref="AppIds"/>.</param>
+    HttpClient Create(string appId);
+}

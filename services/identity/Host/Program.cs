@@ -1,0 +1,8 @@
+namespace Countersign.Identity.Host;
+
+internal static class Program
+{
+    private static void Main()
+    {
+    }
+}

@@ -1,0 +1,8 @@
+namespace Countersign.Policy.Host;
+
+internal static class Program
+{
+    private static void Main()
+    {
+    }
+}

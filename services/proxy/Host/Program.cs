@@ -1,0 +1,8 @@
+namespace Countersign.Proxy.Host;
+
+internal static class Program
+{
+    private static void Main()
+    {
+    }
+}

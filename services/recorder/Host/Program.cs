@@ -1,0 +1,8 @@
+namespace Countersign.Recorder.Host;
+
+internal static class Program
+{
+    private static void Main()
+    {
+    }
+}
