@@ -17,12 +17,11 @@ public interface ISessionRecorder
 /// <summary>The recording of one session. Calls for one session come from its own loop, one at a time, and keep their order.</summary>
 public interface ISessionRecording : IAsyncDisposable
 {
-    /// <summary>Appends an operation. The result is there when the record is as durable as asked (invariant I5).</summary>
+    /// <summary>Appends an operation. Returns at once; the receipt says when the record is as durable as asked (invariant I5).</summary>
     /// <param name="entry">The operation and its decision.</param>
-    /// <param name="level">How durable.</param>
-    /// <param name="cancellation">Cancels the wait, not the record.</param>
-    /// <exception cref="RecordingFailedException">The record is not there: the session must end.</exception>
-    ValueTask<RecordReceipt> RecordAsync(OperationEntry entry, RecordLevel level, CancellationToken cancellation);
+    /// <param name="level">How durable: for <see cref="RecordLevel.Buffered"/> the receipt is complete at once.</param>
+    /// <exception cref="RecordingFailedException">The spool has failed or is full: the session must end.</exception>
+    RecordReceipt Append(OperationEntry entry, RecordLevel level);
 
     /// <summary>Appends how an operation ended; written with the next sync, never waited for.</summary>
     /// <exception cref="RecordingFailedException">The spool has failed.</exception>
@@ -42,20 +41,20 @@ public interface ISessionRecording : IAsyncDisposable
     CancellationToken Failed { get; }
 }
 
-/// <summary>Proof that an operation is recorded. Only the spool can make one.</summary>
-public sealed class RecordReceipt
+/// <summary>Proof that an operation is recorded, or about to be. Only the spool can make one.</summary>
+public abstract class RecordReceipt
 {
-    internal RecordReceipt(long sequence, RecordLevel level)
-    {
-        Sequence = sequence;
-        Level = level;
-    }
+    internal RecordReceipt(long sequence) => Sequence = sequence;
 
     /// <summary>Number of the entry in its session.</summary>
     public long Sequence { get; }
 
-    /// <summary>How durable it is.</summary>
-    public RecordLevel Level { get; }
+    /// <summary>Whether the record is as durable as was asked.</summary>
+    public abstract bool IsDurable { get; }
+
+    /// <summary>Completes when the record is as durable as was asked; at once where <see cref="IsDurable"/>.</summary>
+    /// <exception cref="RecordingFailedException">It will never be: the session must end.</exception>
+    public abstract ValueTask WaitAsync(CancellationToken cancellation);
 }
 
 /// <summary>Something could not be recorded; nothing may go on without its record.</summary>
