@@ -1,0 +1,268 @@
+using System.Threading.Channels;
+using Countersign.Platform.Ports;
+using Microsoft.Extensions.Logging;
+
+namespace Countersign.Platform.Embedded;
+
+/// <summary>Bounds of the bus.</summary>
+public sealed record BusLimits
+{
+    /// <summary>Events waiting for one subscription.</summary>
+    public int Capacity { get; init; } = 1024;
+    /// <summary>How long a publisher waits for a subscription that is full before it is told that the event was not taken.</summary>
+    public TimeSpan PublishTimeout { get; init; } = TimeSpan.FromSeconds(5);
+    /// <summary>Attempts to deliver one event to one subscription.</summary>
+    public int Attempts { get; init; } = 6;
+    /// <summary>Pause after the first failed attempt; doubles each time.</summary>
+    public TimeSpan FirstPause { get; init; } = TimeSpan.FromMilliseconds(50);
+    /// <summary>Longest pause.</summary>
+    public TimeSpan LongestPause { get; init; } = TimeSpan.FromSeconds(2);
+    /// <summary>Dead letters kept; the oldest goes first.</summary>
+    public int DeadLetters { get; init; } = 1000;
+}
+
+/// <summary>An event that a subscription could not handle in all its attempts.</summary>
+/// <param name="Subscriber">App id.</param>
+/// <param name="Event">The event.</param>
+/// <param name="Reason">Type of the last error.</param>
+/// <param name="At">When it was given up.</param>
+public sealed record DeadLetter(string Subscriber, BusEvent Event, string Reason, DateTimeOffset At);
+
+/// <summary>
+/// Publish and subscribe inside one process: a bounded queue and one pump for each subscription. At least once while the process lives; what
+/// must outlive it is found again by the subscribers' polls, as with any broker that lost an event.
+/// </summary>
+public sealed partial class InProcessEventBus : IEventBus, IAsyncDisposable
+{
+    private readonly BusLimits _limits;
+    private readonly TimeProvider _time;
+    private readonly ILogger<InProcessEventBus> _logger;
+    private readonly CancellationTokenSource _stopping = new();
+    private readonly Lock _gate = new();
+    private readonly Queue<BusEvent> _early = new();
+    private readonly Queue<DeadLetter> _deadLetters = new();
+    private IReadOnlyList<Pump>? _pumps;
+    private bool _closed;
+
+    /// <summary>A bus without subscriptions yet: events published before <see cref="Attach"/> wait for it.</summary>
+    public InProcessEventBus(BusLimits limits, TimeProvider time, ILogger<InProcessEventBus> logger)
+    {
+        _limits = limits;
+        _time = time;
+        _logger = logger;
+    }
+
+    /// <summary>What could not be delivered, oldest first.</summary>
+    public IReadOnlyList<DeadLetter> DeadLetters
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return [.. _deadLetters];
+            }
+        }
+    }
+
+    /// <summary>Begins to deliver. Once only.</summary>
+    public void Attach(IEnumerable<BusSubscription> subscriptions)
+    {
+        lock (_gate)
+        {
+            if (_pumps is not null)
+            {
+                throw new InvalidOperationException("The bus has its subscriptions already.");
+            }
+
+            _pumps = [.. subscriptions.Select(subscription => new Pump(subscription, _limits.Capacity))];
+            while (_early.TryDequeue(out var early))
+            {
+                foreach (var pump in _pumps.Where(pump => pump.Subscription.Topic == early.Topic))
+                {
+                    pump.Queue.Writer.TryWrite(early);
+                }
+            }
+
+            foreach (var pump in _pumps)
+            {
+                pump.Running = Task.Run(() => RunAsync(pump));
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask PublishAsync(string topic, string id, string type, ReadOnlyMemory<byte> data, CancellationToken cancellation)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(topic);
+        ArgumentException.ThrowIfNullOrEmpty(id);
+        ArgumentException.ThrowIfNullOrEmpty(type);
+        // The publisher may reuse its buffer as soon as this returns.
+        var published = new BusEvent(topic, id, type, data.ToArray());
+        IReadOnlyList<Pump> pumps;
+        lock (_gate)
+        {
+            if (_closed)
+            {
+                throw new PortUnavailableException("the bus has stopped");
+            }
+
+            if (_pumps is null)
+            {
+                if (_early.Count >= _limits.Capacity)
+                {
+                    throw new PortUnavailableException("the bus has not started and its queue is full");
+                }
+
+                _early.Enqueue(published);
+                return;
+            }
+
+            pumps = _pumps;
+        }
+
+        var full = false;
+        foreach (var pump in pumps)
+        {
+            if (pump.Subscription.Topic == topic && !pump.Queue.Writer.TryWrite(published))
+            {
+                full |= !await TryWaitAsync(pump, published, cancellation);
+            }
+        }
+
+        if (full)
+        {
+            throw new PortUnavailableException($"a subscriber of {topic} does not keep up");
+        }
+    }
+
+    /// <summary>Takes no more events, delivers what waits within the time given, and ends.</summary>
+    public async Task StopAsync(CancellationToken deadline)
+    {
+        IReadOnlyList<Pump> pumps;
+        lock (_gate)
+        {
+            _closed = true;
+            pumps = _pumps ?? [];
+        }
+
+        foreach (var pump in pumps)
+        {
+            pump.Queue.Writer.TryComplete();
+        }
+
+        try
+        {
+            await Task.WhenAll(pumps.Select(pump => pump.Running)).WaitAsync(deadline);
+        }
+        catch (OperationCanceledException)
+        {
+            LogUndelivered(pumps.Sum(pump => pump.Queue.Reader.Count));
+        }
+
+        await _stopping.CancelAsync();
+        await Task.WhenAll(pumps.Select(pump => pump.Running));
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync()
+    {
+        await StopAsync(new CancellationToken(canceled: true));
+        _stopping.Dispose();
+    }
+
+    private async ValueTask<bool> TryWaitAsync(Pump pump, BusEvent published, CancellationToken cancellation)
+    {
+        using var timeout = new CancellationTokenSource(_limits.PublishTimeout, _time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, cancellation);
+        try
+        {
+            await pump.Queue.Writer.WriteAsync(published, either.Token);
+            return true;
+        }
+        catch (ChannelClosedException)
+        {
+            return false;
+        }
+        catch (OperationCanceledException) when (!cancellation.IsCancellationRequested)
+        {
+            return false;
+        }
+    }
+
+    private async Task RunAsync(Pump pump)
+    {
+        try
+        {
+            await foreach (var next in pump.Queue.Reader.ReadAllAsync(_stopping.Token))
+            {
+                await DeliverAsync(pump.Subscription, next);
+            }
+        }
+        catch (OperationCanceledException) when (_stopping.IsCancellationRequested)
+        {
+        }
+    }
+
+    private async Task DeliverAsync(BusSubscription subscription, BusEvent next)
+    {
+        var pause = _limits.FirstPause;
+        for (var attempt = 1; ; attempt++)
+        {
+            try
+            {
+                await subscription.HandleAsync(next, _stopping.Token);
+                return;
+            }
+            catch (OperationCanceledException) when (_stopping.IsCancellationRequested)
+            {
+                throw;
+            }
+#pragma warning disable CA1031 // whatever a handler throws means "deliver again"
+            catch (Exception error)
+#pragma warning restore CA1031
+            {
+                if (attempt >= _limits.Attempts)
+                {
+                    Bury(subscription, next, error);
+                    return;
+                }
+
+                LogRetry(subscription.Subscriber, next.Type, next.Id, attempt, error.GetType().Name);
+            }
+
+            await Task.Delay(pause, _time, _stopping.Token);
+            pause = pause * 2 < _limits.LongestPause ? pause * 2 : _limits.LongestPause;
+        }
+    }
+
+    private void Bury(BusSubscription subscription, BusEvent dead, Exception error)
+    {
+        LogDead(error, subscription.Subscriber, dead.Type, dead.Id);
+        lock (_gate)
+        {
+            _deadLetters.Enqueue(new DeadLetter(subscription.Subscriber, dead, error.GetType().Name, _time.GetUtcNow()));
+            while (_deadLetters.Count > _limits.DeadLetters)
+            {
+                _deadLetters.Dequeue();
+            }
+        }
+    }
+
+    [LoggerMessage(1101, LogLevel.Warning, "{Subscriber} failed on {Type} {Id}, attempt {Attempt}: {Reason}; it is delivered again")]
+    private partial void LogRetry(string subscriber, string type, string id, int attempt, string reason);
+
+    [LoggerMessage(1102, LogLevel.Error, "{Subscriber} could not handle {Type} {Id}; it is a dead letter now")]
+    private partial void LogDead(Exception error, string subscriber, string type, string id);
+
+    [LoggerMessage(1103, LogLevel.Warning, "{Count} events were not delivered before the end")]
+    private partial void LogUndelivered(int count);
+
+    private sealed class Pump(BusSubscription subscription, int capacity)
+    {
+        public BusSubscription Subscription { get; } = subscription;
+
+        public Channel<BusEvent> Queue { get; } = Channel.CreateBounded<BusEvent>(new BoundedChannelOptions(capacity) { SingleReader = true });
+
+        public Task Running { get; set; } = Task.CompletedTask;
+    }
+}
