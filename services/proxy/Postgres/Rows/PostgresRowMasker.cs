@@ -49,6 +49,7 @@ public sealed class PostgresRowMasker
     private int _statement;
     private ColumnMaskAction[]? _columns;
     private PostgresCopyMasker? _copy;
+    private bool _described;
     private long _rows;
 
     private PostgresRowMasker(PostgresMaskPlan plan, PostgresMaskSession session)
@@ -62,6 +63,7 @@ public sealed class PostgresRowMasker
     {
         ArgumentNullException.ThrowIfNull(plan);
         ArgumentNullException.ThrowIfNull(session);
+        session.Masks = true;
         return new PostgresRowMasker(plan, session);
     }
 
@@ -122,17 +124,16 @@ public sealed class PostgresRowMasker
                 _copy = PostgresCopyMasker.Create(body, Statement, _plan, _session.Key);
                 return RowVerdict.Pass;
             case (byte)'c':
-                _copy?.Finish(output);
                 return CopyDone(output);
             case (byte)'C' or (byte)'I':
                 NextStatement();
                 return RowVerdict.Pass;
             case (byte)'E' or (byte)'N':
-                return Scrubbed(PostgresTextScrub.ErrorOrNotice(type, body, Statement, _plan, output));
+                return Scrubbed(PostgresTextScrub.ErrorOrNotice(type, body, _plan.Texts, _plan.Detectors, output));
             case (byte)'S':
-                return Scrubbed(PostgresTextScrub.ParameterStatus(body, Statement, output));
+                return Scrubbed(PostgresTextScrub.ParameterStatus(body, _plan.Texts, output));
             case (byte)'A':
-                return Scrubbed(PostgresTextScrub.Notification(body, Statement, output));
+                return Scrubbed(PostgresTextScrub.Notification(body, _plan.Texts, output));
             default:
                 return RowVerdict.Pass;
         }
@@ -158,9 +159,10 @@ public sealed class PostgresRowMasker
 
     private void Bound(PostgresResultColumns? columns)
     {
+        _described = columns is not null;
         UnknownRelation |= columns is not null && _plan.Scope.HasUnknown(columns);
-        RowsPass = _columns is not null && !Statement.MasksEveryRow && _plan.Detectors.Kinds == Detectors.None && _plan.RowLimit is null
-            && Array.TrueForAll(_columns, column => column.Strategy == MaskStrategy.None);
+        RowsPass = _columns is not null && (_described || !Statement.Touches) && _plan.Detectors.Kinds == Detectors.None && _plan.RowLimit is null
+            && Array.TrueForAll(_columns, column => column is { Strategy: MaskStrategy.None, Literals: false });
     }
 
     private void NextStatement()
@@ -191,9 +193,14 @@ public sealed class PostgresRowMasker
             return RowVerdict.Pass;
         }
 
-        // Rows that nothing announced: the portal was executed without Describe, and the session didn't bind it.
-        _columns ??= ColumnMaskAction.Everything(body.Length < 2 ? 0 : BinaryPrimitives.ReadInt16BigEndian(body));
-        var (masked, found, changed) = PostgresDataRow.Rewrite(body, _columns, Statement, _plan.Detectors, _session.Key, output);
+        // Rows that nothing announced: the portal was executed without Describe, and the tree doesn't list its columns, or lists others.
+        var count = body.Length < 2 ? 0 : BinaryPrimitives.ReadUInt16BigEndian(body);
+        if (_columns is null || (!_described && _columns.Length != count))
+        {
+            _columns = ColumnMaskAction.Unlisted(count, Statement);
+        }
+
+        var (masked, found, changed) = PostgresDataRow.Rewrite(body, _columns, _plan.Detectors, _session.Key, output);
         MaskedFields += masked;
         Findings += found;
         return changed ? RowVerdict.Rewritten : RowVerdict.Pass;
@@ -212,7 +219,7 @@ public sealed class PostgresRowMasker
         }
 
         var lines = _copy.Lines;
-        _copy.Feed(body, output);
+        _copy.Feed(body);
         MaskedFields += _copy.TakeMasked();
         Findings += _copy.TakeFindings();
         Rows += _copy.Lines - lines;
@@ -222,6 +229,7 @@ public sealed class PostgresRowMasker
             return RowVerdict.LimitReached;
         }
 
+        _copy.Flush(output);
         return RowVerdict.Rewritten;
     }
 
@@ -232,6 +240,8 @@ public sealed class PostgresRowMasker
             return RowVerdict.Pass;
         }
 
+        _copy.Finish();
+        _copy.Flush(output);
         MaskedFields += _copy.TakeMasked();
         Findings += _copy.TakeFindings();
         PostgresTextScrub.WriteEmpty(output, (byte)'c');
