@@ -322,9 +322,23 @@ public sealed class CommandTests : CliFixture
 
         var link = await RunAsync("persons", "link", "per_alice", "per_bob", "-o", "json");
         var disable = await RunAsync("persons", "disable", "per_bob");
+        var unenrol = await RunAsync("persons", "unenrol", "per_bob");
 
         Assert.Equal("+ per_alice and per_bob are one human", link.Json.GetProperty("diff").GetString());
-        Assert.Equal(0, disable.ExitCode);
+        Assert.Equal((0, 0), (disable.ExitCode, unenrol.ExitCode));
+        Assert.Contains("DELETE /identity/v1/persons/per_bob/enrolment", Server.Requests);
+    }
+
+    [Fact]
+    public async Task A_service_account_is_asked_for()
+    {
+        await LogInAsync();
+
+        var run = await RunAsync("service-accounts", "add", "deploy", "--owner", "per_bob");
+
+        Assert.Equal(0, run.ExitCode);
+        Assert.Contains("  | + service account deploy\n", run.Output, StringComparison.Ordinal);
+        Assert.Contains("countersign approve apr_account", run.Output, StringComparison.Ordinal);
     }
 
     private static Explanation Denied(string rule)
