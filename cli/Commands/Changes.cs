@@ -33,16 +33,16 @@ internal static class Changes
         // The service that asked has redeemed it: that is the moment from which it is in force.
         var inForce = request.State == RequestState.Consumed;
         return invocation.Print(
-            new { change.RequestId, change.Digest, change.Version, change.Diff, change.Link, state = Requests.StateName(request.State), inForce },
+            new { change.RequestId, change.Digest, change.Version, diff = change.Diff ?? change.Text, change.Link, state = Requests.StateName(request.State), inForce },
             output => output.Line(inForce ? "It is in force." : $"It will not come into force: the request is {Requests.StateName(request.State)}."),
             inForce ? ExitCodes.Ok : ExitCodes.Refused);
     }
 
     private static void Show(CliOutput output, ChangeView change)
     {
-        if (!string.IsNullOrEmpty(change.Diff))
+        if ((change.Diff ?? change.Text) is { Length: > 0 } readable)
         {
-            output.Exact(change.Diff.TrimEnd('\n'));
+            output.Exact(readable.TrimEnd('\n'));
             output.Line();
         }
 

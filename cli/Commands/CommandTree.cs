@@ -28,6 +28,7 @@ internal static class CommandTree
             ConnectionCommands.Create(make),
             CredentialCommands.Create(make),
             PersonCommands.Create(make),
+            ServiceAccountCommands.Create(make),
             HelpCommands.Create(make),
         ])
         {

@@ -8,8 +8,8 @@ namespace Countersign.Cli.Commands;
 internal static class Explanations
 {
     public static Task<Explanation> GetAsync(Invocation invocation, string connection, string? database, string text) =>
-        invocation.Server.PostAsync<ExplainRequest, Explanation>(
-            "policy", "policy/v1/explain", new ExplainRequest(connection, database, text), invocation.Cancellation);
+        invocation.Server.PostAsync<ExplainStatement, Explanation>(
+            "policy", "policy/v1/explain", new ExplainStatement(connection, database, text), invocation.Cancellation);
 
     public static string Name(Outcome outcome) => outcome switch
     {

@@ -56,6 +56,11 @@ internal static class LoginCommands
     private static async Task<(string IdToken, string? Nonce)> AskProviderAsync(Invocation invocation, bool browser)
     {
         var login = await invocation.Server.GetAsync<LoginProvider>(null, "identity/v1/login", invocation.Cancellation);
+        if (login.DevelopmentOnly)
+        {
+            invocation.Output.Notice("This server logs people in with its development issuer: nothing behind it is protected.");
+        }
+
         using var provider = await OidcProvider.DiscoverAsync(invocation.Host.CreateHandler(), login, invocation.Cancellation);
         if (!browser)
         {

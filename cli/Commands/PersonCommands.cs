@@ -4,37 +4,70 @@ using Countersign.Identity.Contracts;
 
 namespace Countersign.Cli.Commands;
 
-/// <summary>persons: list, enrol, link, disable.</summary>
+/// <summary>persons: list, enrol, unenrol, link, unlink, disable, enable.</summary>
 internal static class PersonCommands
 {
     public static Command Create(CommandFactory make)
     {
         var group = make.New("persons", "List the persons that the server knows.", ListAsync);
         group.Add(make.New("list", "List the persons that the server knows.", ListAsync));
-        var enrolled = Person();
+        group.Add(Change(make, "enrol", "Ask for a person to be admitted as approver; a second person approves.", "enrolment"));
+        group.Add(Unenrol(make));
+        group.Add(Link(make, "link", "Ask for two persons to count as the same human, so that neither approves for the other; a second person approves.", remove: false));
+        group.Add(Link(make, "unlink", "Ask for a link to be taken away; a second person approves.", remove: true));
+        group.Add(Disable(make));
+        group.Add(Change(make, "enable", "Ask for a disabled person to be let in again; a second person approves.", "enable"));
+        return group;
+    }
+
+    private static Command Change(CommandFactory make, string name, string description, string what)
+    {
+        var person = Person();
         var reason = Changes.ReasonOption();
         var wait = Changes.WaitOption();
         var timeout = Arguments.Timeout();
-        group.Add(make.New(
-            "enrol", "Ask for a person to be admitted as approver; a second person approves.",
-            invocation => ChangeAsync(invocation, invocation.Get(enrolled), "enrolment", new { reason = invocation.Get(reason) ?? "" }, invocation.Get(wait), invocation.Get(timeout)),
-            enrolled, reason, wait, timeout));
+        return make.New(
+            name, description,
+            invocation => ChangeAsync(invocation, invocation.Get(person), what, new { reason = invocation.Get(reason) ?? "" }, invocation.Get(wait), invocation.Get(timeout)),
+            person, reason, wait, timeout);
+    }
 
-        var linked = Person();
-        var other = new Argument<string>("OTHER") { Description = "The person who is the same human: id or name." };
-        var linkReason = Changes.ReasonOption();
-        var linkWait = Changes.WaitOption();
-        var linkTimeout = Arguments.Timeout();
-        group.Add(make.New(
-            "link", "Say that two persons are the same human, so that neither approves for the other.",
+    private static Command Link(CommandFactory make, string name, string description, bool remove)
+    {
+        var person = Person();
+        var other = new Argument<string>("OTHER") { Description = "The other person: id or name." };
+        var reason = Changes.ReasonOption();
+        var wait = Changes.WaitOption();
+        var timeout = Arguments.Timeout();
+        return make.New(
+            name, description,
             async invocation => await ChangeAsync(
-                invocation, invocation.Get(linked), "links", new { person = await ResolveAsync(invocation, invocation.Get(other)), reason = invocation.Get(linkReason) ?? "" },
-                invocation.Get(linkWait), invocation.Get(linkTimeout)),
-            linked, other, linkReason, linkWait, linkTimeout));
+                invocation, invocation.Get(person), "links",
+                new { person = await ResolveAsync(invocation, invocation.Get(other)), remove, reason = invocation.Get(reason) ?? "" },
+                invocation.Get(wait), invocation.Get(timeout)),
+            person, other, reason, wait, timeout);
+    }
 
-        var disabled = Person();
-        group.Add(make.New("disable", "Take everything from a person, at once.", invocation => DisableAsync(invocation, invocation.Get(disabled)), disabled));
-        return group;
+    private static Command Unenrol(CommandFactory make)
+    {
+        var person = Person();
+        return make.New("unenrol", "Take only the right to decide from a person, at once.", async invocation =>
+        {
+            var id = await ResolveAsync(invocation, invocation.Get(person));
+            await invocation.Server.DeleteAsync("identity", $"identity/v1/persons/{Uri.EscapeDataString(id)}/enrolment", invocation.Cancellation);
+            return invocation.Print(new { person = id, enrolled = false }, output => output.Line($"{invocation.Get(person)} can't decide requests any more."));
+        }, person);
+    }
+
+    private static Command Disable(CommandFactory make)
+    {
+        var person = Person();
+        return make.New("disable", "Take everything from a person, at once.", async invocation =>
+        {
+            var id = await ResolveAsync(invocation, invocation.Get(person));
+            await invocation.Server.PostAsync<object>("identity", $"identity/v1/persons/{Uri.EscapeDataString(id)}/disable", new { }, invocation.Cancellation);
+            return invocation.Print(new { person = id, disabled = true }, output => output.Line($"{invocation.Get(person)} is disabled; sessions end within seconds."));
+        }, person);
     }
 
     private static Argument<string> Person() => new("PERSON") { Description = "Person id, or the name if only one has it." };
@@ -80,12 +113,5 @@ internal static class PersonCommands
         var change = await invocation.Server.PostAsync<object, ChangeView>(
             "identity", $"identity/v1/persons/{Uri.EscapeDataString(id)}/{what}", body, invocation.Cancellation);
         return await Changes.FinishAsync(invocation, change, wait, timeout);
-    }
-
-    private static async Task<int> DisableAsync(Invocation invocation, string person)
-    {
-        var id = await ResolveAsync(invocation, person);
-        await invocation.Server.PostAsync<object>("identity", $"identity/v1/persons/{Uri.EscapeDataString(id)}/disable", new { }, invocation.Cancellation);
-        return invocation.Print(new { person = id, disabled = true }, output => output.Line($"{person} is disabled; sessions end within seconds."));
     }
 }

@@ -24,10 +24,20 @@ internal static class RequestCommands
         var shown = new Argument<string>("ID") { Description = "Request id, apr_…" };
         var waited = new Argument<string>("ID") { Description = "Request id, apr_…" };
         var waitTimeout = Arguments.Timeout();
+        var explained = new Argument<string>("ID") { Description = "Request id, apr_…" };
+        var reason = new Argument<string>("REASON") { Description = "Why you need it; the approvers read it." };
+        var revoked = new Argument<string>("ID") { Description = "Request id, apr_…" };
+        var comment = new Option<string?>("--comment") { Description = "For the record.", HelpName = "TEXT" };
         yield return CommandFactory.Group(
-            "request", "Show one approval request, or wait for its decision.",
+            "request", "Show one approval request, wait for its decision, give a reason, or revoke it.",
             make.New("show", "Show exactly what is asked for.", invocation => ShowAsync(invocation, invocation.Get(shown)), shown),
-            make.New("wait", "Wait until it is decided; exit code 1 if it was not approved.", invocation => WaitAsync(invocation, invocation.Get(waited), invocation.Get(waitTimeout)), waited, waitTimeout));
+            make.New("wait", "Wait until it is decided; exit code 1 if it was not approved.", invocation => WaitAsync(invocation, invocation.Get(waited), invocation.Get(waitTimeout)), waited, waitTimeout),
+            make.New(
+                "reason", "Give the reason for a request of yours.",
+                invocation => ActAsync(invocation, invocation.Get(explained), "reason", new { reason = invocation.Get(reason) }), explained, reason),
+            make.New(
+                "revoke", "Take back an approval that was not used yet.",
+                invocation => ActAsync(invocation, invocation.Get(revoked), "revoke", new { comment = invocation.Get(comment) ?? "" }), revoked, comment));
     }
 
     private static string Filter(bool toDecide, bool mine, bool all) => (toDecide, mine, all) switch
@@ -61,6 +71,13 @@ internal static class RequestCommands
     {
         var request = await Requests.GetAsync(invocation, id);
         return invocation.Print(request, output => Requests.Show(output, request));
+    }
+
+    private static async Task<int> ActAsync(Invocation invocation, string id, string verb, object body)
+    {
+        var request = await invocation.Server.PostAsync<object, RequestView>(
+            "approval", $"approval/v1/requests/{Uri.EscapeDataString(id)}/{verb}", body, invocation.Cancellation);
+        return invocation.Print(request, output => output.Line($"{request.Id} is {Requests.StateName(request.State)}."));
     }
 
     private static async Task<int> WaitAsync(Invocation invocation, string id, string? timeout)

@@ -1,7 +1,11 @@
 namespace Countersign.Cli.Server;
 
 /// <summary><c>GET /identity/v1/login</c>: which provider logs people in.</summary>
-internal sealed record LoginProvider(string Issuer, string ClientId, IReadOnlyList<string> Scopes);
+/// <param name="Issuer">Issuer.</param>
+/// <param name="ClientId">Public client.</param>
+/// <param name="Scopes">Scopes to ask for.</param>
+/// <param name="DevelopmentOnly">True where it is the development issuer.</param>
+internal sealed record LoginProvider(string Issuer, string ClientId, IReadOnlyList<string> Scopes, bool DevelopmentOnly = false);
 
 /// <summary><c>POST /identity/v1/tokens</c>.</summary>
 internal sealed record TokenRequest(string Grant, string Audience, string? IdToken = null, string? Nonce = null, string? RefreshToken = null)

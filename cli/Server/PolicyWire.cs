@@ -11,9 +11,10 @@ internal sealed record ChangeRequest(
 /// <param name="RequestId">Approval request.</param>
 /// <param name="Digest">What an approver agrees to.</param>
 /// <param name="Version">Bundle version it will have; null where it is not about a bundle.</param>
-/// <param name="Diff">The readable change.</param>
+/// <param name="Diff">The readable change, of policy.</param>
+/// <param name="Text">The readable change, of persons.</param>
 /// <param name="Link">Page of the request.</param>
-internal sealed record ChangeView(string RequestId, string? Digest, long? Version, string? Diff, string? Link);
+internal sealed record ChangeView(string RequestId, string? Digest, long? Version, string? Diff, string? Text, string? Link);
 
 /// <summary><c>POST /policy/v1/check</c> and <c>/test</c>.</summary>
 internal sealed record DocumentsRequest(IReadOnlyList<BundleDocument> Documents);
@@ -31,4 +32,4 @@ internal sealed record TestResult(IReadOnlyList<TestCase> Tests);
 internal sealed record TestCase(string? Document, string Name, bool Passed, string? Message);
 
 /// <summary><c>POST /policy/v1/explain</c>.</summary>
-internal sealed record ExplainRequest(string Connection, string? Database, string Text);
+internal sealed record ExplainStatement(string Connection, string? Database, string Text);
