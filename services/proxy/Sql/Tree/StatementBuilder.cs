@@ -196,6 +196,7 @@ internal sealed class StatementBuilder
             Settings = settings.Count == 0 ? [] : settings,
             Effect = Effect,
             ReliesOnSearchPath = ReliesOnSearchPath,
+            PureArguments = !Impure,
         };
     }
 
