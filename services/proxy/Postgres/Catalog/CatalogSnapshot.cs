@@ -85,6 +85,8 @@ public sealed class CatalogSnapshot
         _types = types.ToFrozenDictionary();
     }
 
+    internal static CatalogSnapshot Empty { get; } = new([], [], [], [], []);
+
     /// <summary>Grows with every snapshot of the process.</summary>
     public long Version { get; }
 

@@ -92,7 +92,7 @@ internal sealed class Lineage(
     }
 
     /// <summary>What columns and sub-selects in a block come to, together.</summary>
-    public Value Of(SqlReads reads, SqlBlock block, bool aliases = false)
+    public Value Of(SqlReads reads, SqlBlock block, bool aliases = false, bool functions = true)
     {
         var value = Value.Clean;
         foreach (var column in reads.Columns)
@@ -106,12 +106,12 @@ internal sealed class Lineage(
 
         foreach (var inner in reads.Blocks)
         {
-            value = value.Join(Evaluate(inner).Any);
+            value = value.Join(inner.ForExistence ? Value.Clean : Evaluate(inner).Any);
         }
 
         foreach (var function in reads.Functions)
         {
-            if (snapshot.Function(function) == FunctionKind.Opaque)
+            if (functions && snapshot.Function(function) == FunctionKind.Opaque)
             {
                 value = value.Join(Opaque with { Origin = $"what {function}() returns" });
             }

@@ -24,6 +24,9 @@ internal sealed class MaskScope
             : new Expansion(snapshot, masks).Run().ToFrozenDictionary(entry => entry.Key, entry => entry.Value.ToFrozenDictionary());
     }
 
+    /// <summary>No masks, no catalog.</summary>
+    public static MaskScope None { get; } = new(CatalogSnapshot.Empty, []);
+
     public CatalogSnapshot Snapshot => _snapshot;
 
     /// <summary>No masks are in force.</summary>

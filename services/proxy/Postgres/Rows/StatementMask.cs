@@ -35,8 +35,11 @@ internal sealed class StatementMask
     /// <summary>Format of its COPY.</summary>
     public CopyShape? Copy { get; init; }
 
+    /// <summary>Deferred triggers may run in it.</summary>
+    public bool Deferred { get; init; }
+
     /// <summary>How far its texts can be trusted.</summary>
-    public TextRule Texts => Opaque ? TextRule.Opaque : Touches ? TextRule.Touches : TextRule.Idle;
+    public TextRule Texts => Opaque ? TextRule.Opaque : Touches ? TextRule.Touches : Deferred ? TextRule.Deferred : TextRule.Idle;
 
     /// <summary>What an output without an origin (OID 0) gets: by position where the tree lists as many, else masked wherever anything masked may be read.</summary>
     public MaskStrategy Unnamed(int index, int count)
