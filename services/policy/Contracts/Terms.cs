@@ -27,7 +27,34 @@ public static class Terms
     {
         ArgumentNullException.ThrowIfNull(current);
         ArgumentNullException.ThrowIfNull(approved);
-        return current.All(now => approved.Any(then =>
-            then.Quorum >= now.Quorum && then.AnyOf.Count > 0 && then.AnyOf.All(group => now.AnyOf.Contains(group, StringComparer.Ordinal))));
+        return Covered(current, 0, approved, new bool[approved.Count]);
+    }
+
+    // Every requirement of now needs an approved one of its own: quorums count distinct persons, so one can't stand for two.
+    private static bool Covered(IReadOnlyList<ApproverRequirement> current, int next, IReadOnlyList<ApproverRequirement> approved, bool[] used)
+    {
+        if (next == current.Count)
+        {
+            return true;
+        }
+
+        var now = current[next];
+        for (var index = 0; index < approved.Count; index++)
+        {
+            var then = approved[index];
+            if (!used[index] && then.Quorum >= now.Quorum && then.AnyOf.Count > 0
+                && then.AnyOf.All(group => now.AnyOf.Contains(group, StringComparer.Ordinal)))
+            {
+                used[index] = true;
+                if (Covered(current, next + 1, approved, used))
+                {
+                    return true;
+                }
+
+                used[index] = false;
+            }
+        }
+
+        return false;
     }
 }

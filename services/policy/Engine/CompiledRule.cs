@@ -126,7 +126,12 @@ internal sealed class CompiledRule
 
         if (when.Functions is { } functions)
         {
-            yield return new FunctionsCondition([.. functions.Select(name => name.Value)], covers);
+            yield return new FunctionsCondition("functions", [.. functions.Select(name => name.Value)], covers, static statement => statement.Functions);
+        }
+
+        if (when.ImpureFunctions is { } impure)
+        {
+            yield return new FunctionsCondition("impure_functions", [.. impure.Select(name => name.Value)], covers, static statement => statement.ImpureFunctions);
         }
 
         if (when.Settings is { } settings)

@@ -130,10 +130,10 @@ internal sealed class Explainer(PolicyEngine engine, ConnectionRules connection)
         }
     }
 
-    /// <summary>How far a rule is from matching: what a person can't change (who they are) counts more than what they can (the text).</summary>
+    /// <summary>How far a rule is from matching: another kind of statement is the farthest, then who asks, then the rest of the text.</summary>
     private static int Distance(RuleTrace trace) => trace.Conditions.Where(condition => !condition.Holds).Sum(condition =>
         condition.Name.StartsWith("principals.groups", StringComparison.Ordinal) || condition.Name is "principals.persons" or "principals.kind" ? 5
-        : condition.Name is "statements" ? 4
+        : condition.Name is "statements" ? 6
         : 2);
 
     private static RuleTrace Trace(CompiledRule rule, Subject subject, bool empty)

@@ -102,11 +102,12 @@ internal sealed class RelationsCondition(string name, IReadOnlyList<NamePattern>
     }
 }
 
-internal sealed class FunctionsCondition(IReadOnlyList<NamePattern> patterns, bool covers) : ListCondition("functions", covers)
+internal sealed class FunctionsCondition(string name, IReadOnlyList<NamePattern> patterns, bool covers, Func<StatementFacts, IReadOnlyList<ObjectName>> called)
+    : ListCondition(name, covers)
 {
     internal override bool Holds(in Subject subject)
     {
-        var functions = subject.Statement.Functions;
+        var functions = called(subject.Statement);
         for (var i = 0; i < functions.Count; i++)
         {
             if (NameLists.Any(patterns, functions[i], Covers) != Covers)
@@ -120,13 +121,13 @@ internal sealed class FunctionsCondition(IReadOnlyList<NamePattern> patterns, bo
 
     internal override string Explain(in Subject subject, bool holds) => Told(
         holds,
-        [.. subject.Statement.Functions.Where(one => NameLists.Any(patterns, one, Covers)).Select(one => one.ToString())],
-        [.. subject.Statement.Functions.Where(one => !NameLists.Any(patterns, one, Covers)).Select(one => one.ToString())],
+        [.. called(subject.Statement).Where(one => NameLists.Any(patterns, one, Covers)).Select(one => one.ToString())],
+        [.. called(subject.Statement).Where(one => !NameLists.Any(patterns, one, Covers)).Select(one => one.ToString())],
         "calls");
 
     internal override string? Change(in Subject subject, bool toHold)
     {
-        var named = subject.Statement.Functions.Where(one => NameLists.Any(patterns, one, Covers) != toHold).Select(one => one.ToString()).ToList();
+        var named = called(subject.Statement).Where(one => NameLists.Any(patterns, one, Covers) != toHold).Select(one => one.ToString()).ToList();
         return named.Count == 0 ? null : $"Don't call {List(named)}.";
     }
 }

@@ -7,7 +7,7 @@ namespace Countersign.Policy.Language.Check;
 /// <summary>Whether one rule makes sense: it can match, and what it says fits its effect.</summary>
 internal static class RuleCheck
 {
-    private static readonly string[] ReadTags = ["SELECT", "SHOW", "EXPLAIN", "VALUES", "FETCH"];
+    private static readonly string[] ReadTags = ["SELECT", "SHOW", "EXPLAIN", "EXPLAIN ANALYZE", "VALUES", "FETCH"];
     private static readonly string[] WhereTags = ["DELETE", "UPDATE", "TRUNCATE TABLE"];
 
     internal static void Check(RuleSyntax rule, KnownNames names, DiagnosticBag errors)
@@ -44,14 +44,14 @@ internal static class RuleCheck
         }
 
         if (rule.Effect == Outcome.Allow && when.Complete.Value is (CompleteCondition.Incomplete or CompleteCondition.Any)
-            && ((when.Reads ?? when.Writes ?? when.Functions) is not null || when.Settings is not null || when.WhereAbsent is not null))
+            && ((when.Reads ?? when.Writes ?? when.Functions ?? when.ImpureFunctions) is not null || when.Settings is not null || when.WhereAbsent is not null))
         {
             errors.Add(
                 when.Complete.At, "incomplete-allow",
-                "A rule that allows incomplete facts can't have 'reads', 'writes', 'functions', 'settings' or 'where': what was not understood may do more than these lists say.");
+                "A rule that allows incomplete facts can't have 'reads', 'writes', 'functions', 'impure_functions', 'settings' or 'where': what was not understood may do more than these lists say.");
         }
 
-        foreach (var name in (when.Reads ?? []).Concat(when.Writes ?? []).Concat(when.Functions ?? []))
+        foreach (var name in (when.Reads ?? []).Concat(when.Writes ?? []).Concat(when.Functions ?? []).Concat(when.ImpureFunctions ?? []))
         {
             if (Folded(name.Value.Schema, name.Value.SchemaLiteralQuoted) || Folded(name.Value.Name, name.Value.NameLiteralQuoted))
             {

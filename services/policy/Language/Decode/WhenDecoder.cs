@@ -35,6 +35,7 @@ internal static class WhenDecoder
             Reads = Names(map.Texts("reads"), errors),
             Writes = Names(map.Texts("writes"), errors),
             Functions = Names(map.Texts("functions"), errors),
+            ImpureFunctions = Names(map.Texts("impure_functions"), errors),
             Settings = map.Texts("settings") is { } settings ? [.. settings.Select(item => new Located<Glob>(new Glob(item.Value.ToLowerInvariant()), item.At))] : null,
             WhereAbsent = map.Choice("where", Where),
             Complete = map.Choice("complete", Complete) ?? new Located<CompleteCondition>(CompleteCondition.Unspecified, node.At),
@@ -169,7 +170,7 @@ internal static class WhenDecoder
         var networks = new List<Located<IPNetwork>>();
         foreach (var text in texts)
         {
-            if (IPNetwork.TryParse(text.Value, out var network))
+            if (IPNetwork.TryParse(text.Value, out var network) && IPAddress.TryParse(text.Value.Split('/')[0], out var given) && given.Equals(network.BaseAddress))
             {
                 networks.Add(new Located<IPNetwork>(network, text.At));
             }

@@ -106,6 +106,8 @@ public sealed record WhenSyntax
     public IReadOnlyList<Located<NamePattern>>? Writes { get; init; }
     /// <summary>Functions called.</summary>
     public IReadOnlyList<Located<NamePattern>>? Functions { get; init; }
+    /// <summary>Functions called that may have effects.</summary>
+    public IReadOnlyList<Located<NamePattern>>? ImpureFunctions { get; init; }
     /// <summary>Settings changed.</summary>
     public IReadOnlyList<Located<Glob>>? Settings { get; init; }
     /// <summary>True: a DELETE, UPDATE or TRUNCATE without WHERE. False: none such.</summary>
@@ -119,7 +121,7 @@ public sealed record WhenSyntax
 
     /// <summary>Whether any condition looks at the statement itself.</summary>
     public bool LooksAtStatement =>
-        Statements is not null || Reads is not null || Writes is not null || Functions is not null || Settings is not null || WhereAbsent is not null;
+        Statements is not null || Reads is not null || Writes is not null || Functions is not null || ImpureFunctions is not null || Settings is not null || WhereAbsent is not null;
 }
 
 /// <summary>Selects principals; all keys given must hold.</summary>
