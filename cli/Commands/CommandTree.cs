@@ -24,6 +24,7 @@ internal static class CommandTree
             WhyCommand.Create(make),
             .. RecordingCommands.Create(make),
             .. EvidenceCommands.Create(make),
+            VerifyCommand.Create(make),
             PolicyCommands.Create(make),
             ConnectionCommands.Create(make),
             CredentialCommands.Create(make),
