@@ -108,6 +108,11 @@ public sealed record Obligations
     public FilterOnMasked FilterOnMasked { get; init; } = FilterOnMasked.Deny;
     /// <summary>What a statement gets that reads a masked column and writes anything: held or denied, never allowed.</summary>
     public Outcome Laundering { get; init; } = Outcome.Deny;
+    /// <summary>
+    /// On what terms an allowed operation is held that filters on a masked column or launders one, where <see cref="FilterOnMasked"/> or
+    /// <see cref="Laundering"/> says require approval. Null where neither does; without terms such an operation is refused.
+    /// </summary>
+    public ApprovalTerms? MaskingTerms { get; init; }
 }
 
 /// <summary>One masked column.</summary>
