@@ -12,6 +12,7 @@ internal static class ConnectionCommands
     {
         var group = make.New("connections", "List the registered targets.", ListAsync);
         group.Add(make.New("list", "List the registered targets.", ListAsync));
+        group.Add(AddConnectionCommand.Create(make));
         group.Add(Remove(make));
         return group;
     }
@@ -35,13 +36,13 @@ internal static class ConnectionCommands
     private static Command Remove(CommandFactory make)
     {
         var name = new Argument<string>("NAME") { Description = "Connection." };
-        var reason = Changes.ReasonOption(required: true);
+        var reason = Changes.ReasonOption();
         var wait = Changes.WaitOption();
         var timeout = Arguments.Timeout();
         return make.New("remove", "Ask for a connection to be removed; a second person approves.", async invocation =>
         {
             var change = await invocation.Server.PostAsync<ChangeRequest, ChangeView>(
-                "policy", "policy/v1/changes", new ChangeRequest([], [], [], [invocation.Get(name)], invocation.Get(reason)!), invocation.Cancellation);
+                "policy", "policy/v1/changes", new ChangeRequest([], [], [], [invocation.Get(name)], invocation.Get(reason) ?? ""), invocation.Cancellation);
             return await Changes.FinishAsync(invocation, change, invocation.Get(wait), invocation.Get(timeout));
         }, name, reason, wait, timeout);
     }

@@ -1,6 +1,8 @@
+using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using Countersign.Policy.Contracts;
+using Countersign.Policy.Contracts.Sealing;
 using Countersign.Recorder.Contracts;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
@@ -26,8 +28,11 @@ internal sealed partial class FakeServer
 
     public Explanation ExplainAnswer { get; set; } = new(new Decision { Outcome = Outcome.Allow, BundleVersion = 3 }, [], []);
 
+    public ECDiffieHellman SealingKey { get; } = ECDiffieHellman.Create(ECCurve.NamedCurves.nistP256);
+
     private void MapPolicy(WebApplication app)
     {
+        app.MapGet("/proxy/v1/sealing-key", () => CredentialSealing.Describe(SealingKey.PublicKey));
         IResult Keep(JsonElement body, object answer)
         {
             PolicyBodies.Add(body.Clone());

@@ -113,7 +113,11 @@ internal sealed partial class FakeServer : IAsyncDisposable
         return token;
     }
 
-    public async ValueTask DisposeAsync() => await _app.DisposeAsync();
+    public async ValueTask DisposeAsync()
+    {
+        await _app.DisposeAsync();
+        SealingKey.Dispose();
+    }
 
     private bool IsGood(HttpContext context, string audience)
     {
@@ -199,16 +203,20 @@ internal sealed partial class FakeServer : IAsyncDisposable
         app.MapGet("/approval/v1/requests/{id}", (string id) => ApprovalRequests.FirstOrDefault(request => request.Id == id) is { } found
             ? Results.Ok(found)
             : Results.Json(new { title = "Not found", detail = "There is no such request.", code = "unknown-request" }, statusCode: 404));
-        app.MapPost("/approval/v1/requests/{id}/{verb}", (string id, string verb, DecideRequest? decision) =>
+        IResult Change(string id, Func<RequestView, RequestView> change)
         {
             var index = ApprovalRequests.FindIndex(request => request.Id == id);
-            if (verb == "withdraw")
-            {
-                return Results.Ok(ApprovalRequests[index] = ApprovalRequests[index] with { State = RequestState.Cancelled });
-            }
+            return Results.Ok(ApprovalRequests[index] = change(ApprovalRequests[index]));
+        }
 
-            Decisions.Add((id, verb, decision!));
-            if (decision!.Digest != ApprovalRequests[index].Digest)
+        app.MapPost("/approval/v1/requests/{id}/withdraw", (string id, WithdrawRequest? _) => Change(id, request => request with { State = RequestState.Cancelled }));
+        app.MapPost("/approval/v1/requests/{id}/reason", (string id, ExplainRequest explain) => Change(id, request => request with { Reason = explain.Reason }));
+        app.MapPost("/approval/v1/requests/{id}/revoke", (string id, RevokeRequest? _) => Change(id, request => request with { State = RequestState.Revoked }));
+        app.MapPost("/approval/v1/requests/{id}/{verb}", (string id, string verb, DecideRequest decision) =>
+        {
+            var index = ApprovalRequests.FindIndex(request => request.Id == id);
+            Decisions.Add((id, verb, decision));
+            if (decision.Digest != ApprovalRequests[index].Digest)
             {
                 return Results.Json(new { title = "Conflict", detail = "Another digest.", code = "digest-mismatch" }, statusCode: 409);
             }
