@@ -133,6 +133,7 @@ public sealed class InProcessEventBusTests
         await entered.Task;
         await bus.StopAsync(new CancellationToken(canceled: true)).WaitAsync(TimeSpan.FromSeconds(30));
         await bus.DisposeAsync();
+        await bus.DisposeAsync();
     }
 
     [Fact]

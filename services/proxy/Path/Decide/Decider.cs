@@ -89,8 +89,9 @@ public sealed class Decider(IBundleSource bundles) : IDecider
 
     private static Decision Stricter(Decision decision, Outcome answer, string rule, string message, string hint)
     {
-        // A hold needs somebody to ask: without terms of a matching rule there is nobody, so it is refused.
-        var outcome = answer == Outcome.RequireApproval && decision.Terms is null ? Outcome.Deny : answer;
+        // A hold needs somebody to ask: without terms there is nobody, so it is refused.
+        var terms = decision.Terms ?? decision.Obligations.MaskingTerms;
+        var outcome = answer == Outcome.RequireApproval && terms is null ? Outcome.Deny : answer;
         return outcome <= decision.Outcome
             ? decision
             : decision with
@@ -99,7 +100,7 @@ public sealed class Decider(IBundleSource bundles) : IDecider
                 Message = message,
                 Hint = hint,
                 Rules = [new RuleHit("masking", rule, outcome, -1, message), .. decision.Rules],
-                Terms = outcome == Outcome.RequireApproval ? decision.Terms : null,
+                Terms = outcome == Outcome.RequireApproval ? terms : null,
             };
     }
 

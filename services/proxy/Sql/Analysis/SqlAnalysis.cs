@@ -75,6 +75,9 @@ public sealed class SqlStatement
 
     /// <summary>True where <see cref="StatementFacts.ReadOnly"/> holds only as long as unqualified names mean pg_catalog's: search_path has no schema before it and no temporary objects exist.</summary>
     public bool ReliesOnSearchPath { get; internal set; }
+
+    /// <summary>EXECUTE: nothing but what it refers to can have effects.</summary>
+    internal bool PureArguments { get; set; }
 }
 
 /// <summary>What kind of thing a block is.</summary>
@@ -84,7 +87,7 @@ public enum SqlBlockKind
     Select,
     /// <summary>VALUES lists: outputs are the columns, each reading what any row's expression reads.</summary>
     Values,
-    /// <summary>UNION, INTERSECT, EXCEPT of <see cref="SqlBlock.Left"/> and <see cref="SqlBlock.Right"/>: column by position; it has no outputs of its own.</summary>
+    /// <summary>UNION, INTERSECT, EXCEPT of <see cref="SqlBlock.Arms"/>: column by position; it has no outputs of its own.</summary>
     SetOperation,
     /// <summary>INSERT; outputs are RETURNING.</summary>
     Insert,
@@ -104,8 +107,8 @@ public sealed class SqlBlock
     /// <summary>Kind.</summary>
     public required SqlBlockKind Kind { get; init; }
 
-    /// <summary>The enclosing block, whose sources are visible too (correlated sub-selects, LATERAL); null at the top and for CTEs, which see nothing outside.</summary>
-    /// <remarks>For a sub-select in FROM it is set as well, although only LATERAL ones see it: a superset is what masking needs.</remarks>
+    /// <summary>The enclosing block, whose sources are visible too (correlated sub-selects, LATERAL); null at the top.</summary>
+    /// <remarks>For CTEs and sub-selects in FROM it is set as well, although only LATERAL ones see it: a superset is what masking needs.</remarks>
     public SqlBlock? Parent { get; init; }
 
     /// <summary>Range table in order, the write target first.</summary>
@@ -114,20 +117,17 @@ public sealed class SqlBlock
     /// <summary>What it yields, in order: target list or RETURNING.</summary>
     public IReadOnlyList<SqlOutput> Outputs { get; internal set; } = [];
 
-    /// <summary>What WHERE, JOIN, GROUP BY, HAVING, DISTINCT ON, ORDER BY, windows, LIMIT, FILTER and TABLESAMPLE read: results depend on it without showing it.</summary>
-    public SqlReads Filters { get; internal set; } = SqlReads.None;
+    /// <summary>What WHERE, JOIN, GROUP BY, HAVING, DISTINCT ON, ORDER BY, WINDOW, LIMIT and TABLESAMPLE read: results depend on it without showing it. (FILTER, OVER and ORDER BY within a call belong to the output that has the call.)</summary>
+    public SqlReads Filters { get; } = new();
 
     /// <summary>What is read to be stored: SET, VALUES of MERGE, ON CONFLICT DO UPDATE, and whatever <see cref="Input"/> yields.</summary>
-    public SqlReads Stored { get; internal set; } = SqlReads.None;
+    public SqlReads Stored { get; } = new();
 
     /// <summary>Source of the rows of an INSERT; null for DEFAULT VALUES and other kinds.</summary>
     public SqlBlock? Input { get; internal set; }
 
-    /// <summary>Left side of a set operation.</summary>
-    public SqlBlock? Left { get; internal set; }
-
-    /// <summary>Right side of a set operation.</summary>
-    public SqlBlock? Right { get; internal set; }
+    /// <summary>What a set operation combines, from left to right, flattened: also what EXCEPT takes away.</summary>
+    public IReadOnlyList<SqlBlock> Arms { get; internal set; } = [];
 
     /// <summary>True where the set operation is not UNION ALL, or DISTINCT is given: rows are compared with one another, so every output is a filter too.</summary>
     public bool Distinct { get; internal set; }
@@ -135,8 +135,34 @@ public sealed class SqlBlock
     /// <summary>True where a NATURAL JOIN compares columns that the text doesn't name: every source's columns are filters.</summary>
     public bool NaturalJoin { get; internal set; }
 
-    /// <summary>Function calls in it, those in FROM too.</summary>
-    public IReadOnlyList<SqlCall> Calls { get; internal set; } = [];
+    /// <summary>True where USING merges columns: a star shows such a column once.</summary>
+    public bool MergesColumns { get; internal set; }
+
+    /// <summary>True for the sub-select of EXISTS: what it yields doesn't matter.</summary>
+    public bool ForExistence { get; internal set; }
+
+    /// <summary>
+    /// What is compared, calculated or sorted within an expression (operators, CASE conditions, FILTER, OVER): errors, and how often a row
+    /// comes, can tell its value even where the output itself is never shown.
+    /// </summary>
+    public SqlReads Compared { get; } = new();
+
+    /// <summary>Outputs that ORDER BY, GROUP BY or DISTINCT ON name by their position, from 1.</summary>
+    public IReadOnlyList<int> Ordinals => ordinals ?? (IReadOnlyList<int>)[];
+
+    private List<int>? ordinals;
+
+    internal void AddOrdinal(int ordinal) => (ordinals ??= []).Add(ordinal);
+
+    /// <summary>Calls of functions that may have effects, those in FROM too.</summary>
+    public IReadOnlyList<SqlCall> Calls => calls ?? (IReadOnlyList<SqlCall>)[];
+
+    /// <summary>The WITH clauses that are visible in it; only while it is built.</summary>
+    internal Tree.CteScope? Scope { get; set; }
+
+    private List<SqlCall>? calls;
+
+    internal void Add(SqlCall call) => (calls ??= []).Add(call);
 }
 
 /// <summary>What an entry of a range table is.</summary>
@@ -170,16 +196,16 @@ public sealed class SqlSource
     public IReadOnlyList<string> ColumnAliases { get; init; } = [];
 
     /// <summary>The block of a sub-select or CTE. A recursive CTE refers to the block that it is in.</summary>
-    public SqlBlock? Block { get; internal set; }
+    public SqlBlock? Block { get; init; }
 
     /// <summary>Column names that the CTE's own definition gives.</summary>
-    public IReadOnlyList<string> CteColumns { get; internal set; } = [];
+    public IReadOnlyList<string> CteColumns { get; init; } = [];
 
     /// <summary>Members of a join with an alias.</summary>
     public IReadOnlyList<SqlSource> Members { get; init; } = [];
 
     /// <summary>What a function in FROM reads by its arguments.</summary>
-    public SqlReads Reads { get; internal set; } = SqlReads.None;
+    public SqlReads Reads { get; init; } = SqlReads.None;
 
     /// <summary>True for what INSERT, UPDATE, DELETE or MERGE writes to.</summary>
     public bool IsTarget { get; init; }
@@ -223,21 +249,33 @@ public sealed class SqlReads
     /// <summary>Nothing.</summary>
     public static SqlReads None { get; } = new();
 
+    private List<SqlColumn>? columns;
+    private List<SqlBlock>? blocks;
+    private List<ObjectName>? functions;
+
+    /// <summary>Functions called in it that are not on the list of known pure functions of pg_catalog.</summary>
+    public IReadOnlyList<ObjectName> Functions => functions ?? (IReadOnlyList<ObjectName>)[];
+
+    internal void Add(ObjectName function) => (functions ??= []).Add(function);
+
     /// <summary>Column references.</summary>
-    public IReadOnlyList<SqlColumn> Columns { get; internal set; } = [];
+    public IReadOnlyList<SqlColumn> Columns => columns ?? (IReadOnlyList<SqlColumn>)[];
 
     /// <summary>Sub-selects in it (scalar, EXISTS, IN, ARRAY): their outputs and filters count.</summary>
-    public IReadOnlyList<SqlBlock> Blocks { get; internal set; } = [];
+    public IReadOnlyList<SqlBlock> Blocks => blocks ?? (IReadOnlyList<SqlBlock>)[];
 
     /// <summary>True where nothing is read.</summary>
-    public bool IsEmpty => Columns.Count == 0 && Blocks.Count == 0;
+    public bool IsEmpty => columns is null && blocks is null;
+
+    internal void Add(SqlColumn column) => (columns ??= []).Add(column);
+
+    internal void Add(SqlBlock block) => (blocks ??= []).Add(block);
 }
 
-/// <summary>A function call.</summary>
+/// <summary>A call of a function that is not on the list of known pure functions of pg_catalog: it may have effects.</summary>
 /// <param name="Name">Its name as written.</param>
-/// <param name="Pure">True where it is on the list of known pure functions of pg_catalog.</param>
-/// <param name="Reads">What its arguments read.</param>
-public sealed record SqlCall(ObjectName Name, bool Pure, SqlReads Reads);
+/// <param name="Reads">What its arguments read; where such calls nest, what the outermost one's arguments read.</param>
+public sealed record SqlCall(ObjectName Name, SqlReads Reads);
 
 /// <summary>Details of a COPY.</summary>
 /// <param name="From">True for COPY FROM.</param>
