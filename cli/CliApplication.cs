@@ -15,7 +15,7 @@ internal static class CliApplication
         try
         {
             // "@name" stays what it is: a response file would let a text from elsewhere pull in files.
-            var parsed = CommandTree.Create(host).Parse(arguments, new ParserConfiguration { ResponseFileTokenReplacer = null });
+            var parsed = CommandTree.Create(host).Parse(arguments.Count == 0 ? ["--help"] : arguments, new ParserConfiguration { ResponseFileTokenReplacer = null });
             if (parsed.Errors.Count > 0 && parsed.Action is ParseErrorAction)
             {
                 var help = $"Run: {Path(parsed.CommandResult)} --help";

@@ -49,10 +49,8 @@ internal static class AddConnectionCommand
             };
             var credential = new TargetCredential(
                 invocation.Get(user)!, await PasswordAsync(invocation, invocation.Get(passwordStdin), invocation.Get(noPassword)));
-            var change = await invocation.Server.PostAsync<ChangeRequest, ChangeView>(
-                "policy", "policy/v1/changes",
-                new ChangeRequest([], [], [await SealAsync(invocation, connection, credential)], [], invocation.Get(reason) ?? ""), invocation.Cancellation);
-            return await Changes.FinishAsync(invocation, change, invocation.Get(wait), invocation.Get(timeout));
+            var ask = new PolicyChangeRequest { Connections = [await SealAsync(invocation, connection, credential)], Reason = invocation.Get(reason) ?? "" };
+            return await Changes.AskAsync(invocation, ask, invocation.Get(wait), invocation.Get(timeout));
         }, name, host, port, database, user, passwordStdin, noPassword, label, tls, certificates, group, reason, wait, timeout);
     }
 

@@ -182,11 +182,11 @@ internal sealed partial class FakeServer : IAsyncDisposable
             return Results.NoContent();
         });
         app.MapGet("/identity/v1/persons", () => Persons);
-        app.MapPost("/identity/v1/persons/{id}/enrolment", (string id) => new { requestId = "apr_enrol", digest = new string('e', 64), text = $"+ {id} is enrolled", link = $"{Address}approval/requests/apr_enrol" });
-        app.MapPost("/identity/v1/persons/{id}/links", (string id, JsonElement body) => new { requestId = "apr_link", digest = new string('f', 64), diff = $"+ {id} and {body.GetProperty("person")} are one human" });
+        app.MapPost("/identity/v1/persons/{id}/enrolment", (string id) => new { requestId = "apr_enrol", digest = new string('e', 64), text = $"+ {id} is enrolled", state = "pending", link = $"{Address}approval/requests/apr_enrol" });
+        app.MapPost("/identity/v1/persons/{id}/links", (string id, JsonElement body) => new { requestId = "apr_link", digest = new string('f', 64), text = $"+ {id} and {body.GetProperty("person")} are one human", state = "pending", link = $"{Address}approval/requests/apr_link" });
         app.MapPost("/identity/v1/persons/{id}/disable", () => Results.NoContent());
         app.MapDelete("/identity/v1/persons/{id}/enrolment", () => Results.NoContent());
-        app.MapPost("/identity/v1/service-accounts", (JsonElement body) => Results.Accepted(value: new { requestId = "apr_account", digest = new string('1', 64), text = $"+ service account {body.GetProperty("name")}", state = "pending" }));
+        app.MapPost("/identity/v1/service-accounts", (JsonElement body) => Results.Accepted(value: new { requestId = "apr_account", digest = new string('1', 64), text = $"+ service account {body.GetProperty("name")}", state = "pending", link = $"{Address}approval/requests/apr_account" }));
         app.MapGet("/proxy/v1/endpoint", () => new { postgres = ProxyEndpoint });
         app.MapGet("/proxy/v1/ca", () => "-----BEGIN CERTIFICATE-----\nZmFrZQ==\n-----END CERTIFICATE-----\n");
     }
