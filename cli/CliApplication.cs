@@ -11,11 +11,11 @@ internal static class CliApplication
 {
     public static async Task<int> RunAsync(IReadOnlyList<string> arguments, CliHost host)
     {
-        // "@name" stays what it is: a response file would let a text from elsewhere pull in files.
-        var parsed = CommandTree.Create(host).Parse(arguments, new ParserConfiguration { ResponseFileTokenReplacer = null });
         var json = WantsJson(arguments);
         try
         {
+            // "@name" stays what it is: a response file would let a text from elsewhere pull in files.
+            var parsed = CommandTree.Create(host).Parse(arguments.Count == 0 ? ["--help"] : arguments, new ParserConfiguration { ResponseFileTokenReplacer = null });
             if (parsed.Errors.Count > 0 && parsed.Action is ParseErrorAction)
             {
                 var help = $"Run: {Path(parsed.CommandResult)} --help";
@@ -63,11 +63,11 @@ internal static class CliApplication
             return error.ExitCode;
         }
 
-        var lines = VisibleText.Lines(error.Message);
+        var lines = TerminalText.Lines(error.Message);
         host.Error.WriteLine("countersign: " + string.Join('\n', lines));
         if (error.Hint is not null)
         {
-            host.Error.WriteLine("hint: " + VisibleText.Line(error.Hint));
+            host.Error.WriteLine("hint: " + TerminalText.Line(error.Hint));
         }
 
         return error.ExitCode;

@@ -77,7 +77,7 @@ internal static class Requests
                 }
             }
 
-            if (VisibleText.Unusual(string.Concat(operation.Parameters.Prepend(operation.Text))) is { Count: > 0 } unusual)
+            if (TerminalText.Unusual(string.Concat(operation.Parameters.Prepend(operation.Text))) is { Count: > 0 } unusual)
             {
                 output.Line($"  note: has characters outside of ASCII: {string.Join(", ", unusual)}");
             }

@@ -76,6 +76,6 @@ internal sealed class AccessTokens(Profile profile, Func<TokenRequest, Cancellat
     private CliException NotLoggedIn(CliException? cause) => new(
         ExitCodes.NotLoggedIn,
         cause is null ? $"Profile '{profile.Name}' is not logged in." : $"The login of profile '{profile.Name}' is over: {cause.Message}",
-        profile.Name == "default" ? "Run: countersign login" : $"Run: countersign login --profile {VisibleText.Line(profile.Name)}",
+        profile.Name == "default" ? "Run: countersign login" : $"Run: countersign login --profile {TerminalText.Line(profile.Name)}",
         cause?.Code ?? "not-logged-in", cause);
 }

@@ -35,7 +35,7 @@ internal sealed partial class Profile
         name ??= NonEmpty(host.Variable("COUNTERSIGN_PROFILE")) ?? "default";
         if (!NamePattern().IsMatch(name))
         {
-            throw CliException.Usage($"'{VisibleText.Line(name)}' is not a profile name.", "Use up to 64 letters, digits, '-', '_' and '.', beginning with a letter or digit.");
+            throw CliException.Usage($"'{TerminalText.Line(name)}' is not a profile name.", "Use up to 64 letters, digits, '-', '_' and '.', beginning with a letter or digit.");
         }
 
         return new Profile(name, Path.Combine(Root(host), "profiles", name), host.Time);

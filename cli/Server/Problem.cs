@@ -97,5 +97,5 @@ internal sealed record Problem(string? Title, string? Detail, string? Code, stri
 internal sealed record ProblemError(string? Document, int? Line, string Message)
 {
     public override string ToString() => string.Join(":", new[] { Document, Line?.ToString(System.Globalization.CultureInfo.InvariantCulture) }
-        .Where(part => !string.IsNullOrEmpty(part)).Select(part => VisibleText.Line(part!)).Append(" " + Message)).TrimStart();
+        .Where(part => !string.IsNullOrEmpty(part)).Select(part => TerminalText.Line(part!)).Append(" " + Message)).TrimStart();
 }

@@ -128,7 +128,7 @@ public sealed class CommandTests : CliFixture
         await File.WriteAllTextAsync(Path.Combine(directory.FullName, "b.yaml"), "b: 1");
         await File.WriteAllTextAsync(Path.Combine(directory.FullName, "a.yml"), "\ufeffa: 1");
         await File.WriteAllTextAsync(Path.Combine(directory.FullName, "README.md"), "no");
-        Server.CheckAnswer = new { errors = new[] { new { document = "b.yaml", line = 1, column = 2, code = "unknown-key", message = "Unknown key 'b'." } } };
+        Server.CheckAnswer = new PolicyCheckResult([new PolicyError("b.yaml", 1, 2, "unknown-key", "Unknown key 'b'.")]);
 
         var run = await RunAsync("policy", "check", directory.FullName);
 
@@ -142,12 +142,13 @@ public sealed class CommandTests : CliFixture
         await LogInAsync();
         var file = Path.Combine(Root, "p.yaml");
         await File.WriteAllTextAsync(file, "a: 1");
-        Server.TestAnswer = new { tests = new object[] { new { document = "p.yaml", name = "reads pass", passed = true }, new { document = "p.yaml", name = "drops are blocked", passed = false, message = "expected deny, got allow" } } };
+        Server.TestAnswer = new PolicyTestReport(
+            [new PolicyTestView("p.yaml", 3, "reads pass", "SELECT 1", true, ""), new PolicyTestView("p.yaml", 7, "drops are blocked", "DROP TABLE a", false, "expected deny, got allow")]);
 
         var run = await RunAsync("policy", "test", file);
 
         Assert.Equal(1, run.ExitCode);
-        Assert.Equal("pass  p.yaml: reads pass\nFAIL  p.yaml: drops are blocked\n  | expected deny, got allow\n", run.Output);
+        Assert.Equal("pass  p.yaml:3: reads pass\nFAIL  p.yaml:7: drops are blocked\n  | DROP TABLE a\n  expected deny, got allow\n", run.Output);
         Assert.Equal("1 passed, 1 failed.\n", run.Error);
     }
 
@@ -169,19 +170,49 @@ public sealed class CommandTests : CliFixture
     }
 
     [Theory]
-    [InlineData(Approval.Contracts.RequestState.Consumed, 0)]
-    [InlineData(Approval.Contracts.RequestState.Denied, 1)]
-    public async Task Apply_with_wait_ends_when_it_is_in_force_or_never_will_be(Approval.Contracts.RequestState state, int exit)
+    [InlineData("active", 0)]
+    [InlineData("refused", 1)]
+    [InlineData("superseded", 1)]
+    public async Task Apply_with_wait_ends_when_it_is_in_force_or_never_will_be(string state, int exit)
     {
         await LogInAsync();
         var polls = 0;
-        Server.Overrides["/requests/apr_change"] = context => Microsoft.AspNetCore.Http.HttpResponseJsonExtensions.WriteAsJsonAsync(
-            context.Response, Request("apr_change", "diff") with { State = ++polls < 2 ? Approval.Contracts.RequestState.Approved : state });
+        Server.Overrides["/changes/apr_change"] = context => Microsoft.AspNetCore.Http.HttpResponseJsonExtensions.WriteAsJsonAsync(
+            context.Response, new PolicyChangeView("apr_change", ++polls < 2 ? "pending" : state, "", 4, 3, "", "", "alice", "", DateTimeOffset.UtcNow, ""));
 
         var run = await RunAsync("policy", "apply", "--remove", "old.yaml", "--reason", "x", "--wait", "-o", "json");
 
         Assert.Equal((exit, 2), (run.ExitCode, polls));
         Assert.Equal(exit == 0, run.Json.GetProperty("inForce").GetBoolean());
+    }
+
+    [Theory]
+    [InlineData(Approval.Contracts.RequestState.Consumed, 0)]
+    [InlineData(Approval.Contracts.RequestState.Denied, 1)]
+    public async Task Enrol_with_wait_ends_when_identity_has_applied_it_or_never_will(Approval.Contracts.RequestState state, int exit)
+    {
+        await LogInAsync();
+        var polls = 0;
+        Server.Overrides["/requests/apr_enrol"] = context => Microsoft.AspNetCore.Http.HttpResponseJsonExtensions.WriteAsJsonAsync(
+            context.Response, Request("apr_enrol", "diff") with { State = ++polls < 2 ? Approval.Contracts.RequestState.Approved : state });
+
+        var run = await RunAsync("persons", "enrol", "per_bob", "--wait");
+
+        Assert.Equal((exit, 2), (run.ExitCode, polls));
+        Assert.Contains(exit == 0 ? "It is in force." : "It will not come into force: denied.", run.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Documents_in_force_are_shown()
+    {
+        await LogInAsync();
+
+        var one = await RunAsync("policy", "show", "base.yaml");
+        var all = await RunAsync("policy", "show", "-o", "json");
+
+        Assert.Equal((0, "base.yaml (version 3)\n  | a: 1\n"), (one.ExitCode, one.Output));
+        Assert.Equal(2, all.Json.GetProperty("documents").GetArrayLength());
+        Assert.Equal(1, (await RunAsync("policy", "show", "nothing")).ExitCode);
     }
 
     [Fact]

@@ -70,6 +70,21 @@ public sealed class KeysAndTokensTests : IDisposable
     }
 
     [Fact]
+    public async Task A_type_without_expiry_verifies_and_one_with_it_does_not_without()
+    {
+        using var key = SigningKey.Create();
+        var keys = new VerificationKeys([key.PublicKey]);
+        var beacon = key.Sign(TokenTypes.Beacon, new { version = 1, iat = 1 });
+        var claims = await keys.VerifyAsync<System.Text.Json.JsonElement>(beacon, TokenTypes.Beacon, null, null, DateTimeOffset.UtcNow, requireExpiry: false);
+        Assert.Equal(1, claims.GetProperty("version").GetInt32());
+        await Assert.ThrowsAsync<TokenRejectedException>(async () =>
+            await keys.VerifyAsync<System.Text.Json.JsonElement>(beacon, TokenTypes.Beacon, null, null, DateTimeOffset.UtcNow));
+        using var other = SigningKey.Create();
+        await Assert.ThrowsAsync<TokenRejectedException>(async () => await new VerificationKeys([other.PublicKey])
+            .VerifyAsync<System.Text.Json.JsonElement>(beacon, TokenTypes.Beacon, null, null, DateTimeOffset.UtcNow, requireExpiry: false));
+    }
+
+    [Fact]
     public async Task A_service_token_is_kept_while_it_is_good_and_then_renewed()
     {
         using var key = SigningKey.Create();

@@ -73,7 +73,7 @@ public sealed class IdTokens(ProviderOptions options, ProviderMetadata metadata,
             RequireSignedTokens = true,
             RequireExpirationTime = true,
             LifetimeValidator = (notBefore, expires, _, _) =>
-                expires is { } end && now < end + Leeway && (notBefore is not { } start || now >= start - Leeway),
+                expires is { } end && now - Leeway < end && (notBefore is not { } start || now + Leeway >= start),
         });
     }
 

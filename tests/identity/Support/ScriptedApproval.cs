@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Text.Json;
 using Countersign.Approval.Contracts;
 using Countersign.Identity.Contracts;
 using Countersign.Platform.Hosting;
@@ -33,17 +34,26 @@ internal sealed class ScriptedApproval(IServiceProvider services, ITrustedKeys k
         group.MapPost("/{id}/redeem", Redeem);
     }
 
-    /// <summary>Somebody approves, without an event: identity's poll must find out.</summary>
-    public void Approve(string request, string approver, bool bootstrap = false, Func<GrantClaims, GrantClaims>? twist = null)
+    /// <summary>Somebody approves. Not announced, identity's poll must find out.</summary>
+    public async Task ApproveAsync(string request, string approver, bool bootstrap = false, Func<GrantClaims, GrantClaims>? twist = null, bool announce = true)
     {
         Twists[request] = claims => (twist ?? (same => same))(claims with
         {
             Bootstrap = bootstrap, Approvers = [new GrantApprover(approver, "somebody", DateTimeOffset.UtcNow.ToUnixTimeSeconds())],
         });
-        Requests[request] = Requests[request] with { State = RequestState.Approved };
+        await ChangeAsync(request, RequestState.Approved, announce);
     }
 
-    public void End(string request, RequestState state) => Requests[request] = Requests[request] with { State = state };
+    public async Task ChangeAsync(string request, RequestState state, bool announce = true)
+    {
+        Requests[request] = Requests[request] with { State = state };
+        if (announce)
+        {
+            var changed = new RequestChanged($"{request}:2", request, 2, state);
+            await services.GetRequiredService<IEventBus>().PublishAsync(
+                Topics.Approvals, changed.Id, "countersign.request.changed", JsonSerializer.SerializeToUtf8Bytes(changed, IdentityHost.Json), default);
+        }
+    }
 
     private async Task<IResult> CreateAsync(CreateRequest ask)
     {
