@@ -80,7 +80,7 @@ public sealed class BundleTests : IDisposable
         await RefusedAsync("enough other persons", With(good with { Approvers = [new GrantApprover("per_alice", "alice", 0)] }));
         await RefusedAsync("enough other persons", With(good with { Approvers = [] }));
         await RefusedAsync("enough other persons", With(good with { AllOf = [new RequestRequirement(["enrolled"], 2)] }));
-        await RefusedAsync("outside the time", With(good, Given.Now.AddMinutes(11)));
+        await RefusedAsync("outside the time", With(good, Given.Now.AddMinutes(11)), now: Given.Now.AddDays(1));
         await RefusedAsync("outside the time", With(good, Given.Now.AddMinutes(-1)));
         await RefusedAsync("in the future", With(good with { ExpiresAt = Given.Now.AddYears(1).ToUnixTimeSeconds() }, Given.Now.AddDays(3)));
         await VerifyAsync(With(good with { Bootstrap = true, Approvers = [new GrantApprover("per_alice", "alice", 0)] }), null, Given.Now);
@@ -198,8 +198,8 @@ public sealed class BundleTests : IDisposable
     private ValueTask<VerifiedBundle> VerifyAsync(BundleEnvelope envelope, BundleMark? highest, DateTimeOffset now) =>
         new BundleVerifier(new Keys(new() { [AppIds.Policy] = _policy, [AppIds.Approval] = _approval })).VerifyAsync(envelope, highest, now, CancellationToken.None);
 
-    private async Task RefusedAsync(string why, BundleEnvelope envelope, BundleMark? highest = null) =>
-        Assert.Contains(why, (await Assert.ThrowsAsync<BundleRejectedException>(async () => await VerifyAsync(envelope, highest, Given.Now))).Message, StringComparison.Ordinal);
+    private async Task RefusedAsync(string why, BundleEnvelope envelope, BundleMark? highest = null, DateTimeOffset? now = null) =>
+        Assert.Contains(why, (await Assert.ThrowsAsync<BundleRejectedException>(async () => await VerifyAsync(envelope, highest, now ?? Given.Now))).Message, StringComparison.Ordinal);
 
     private sealed class Keys(Dictionary<string, SigningKey> keys) : ITrustedKeys
     {
