@@ -37,7 +37,7 @@ start() {
     for attempt in 1 2 3; do
         free_port > "$dir/port"
         if as_server "$bin/pg_ctl" -D "$dir/data" -w -t 30 -l "$dir/data/server.log" start \
-            -o "-c listen_addresses=127.0.0.1 -c port=$(cat "$dir/port") -c unix_socket_directories='' -c fsync=off -c max_connections=100" > /dev/null; then
+            -o "-c listen_addresses=127.0.0.1 -c port=$(cat "$dir/port") -c unix_socket_directories='' -c fsync=${DEMO_FSYNC:-off} -c max_connections=200" > /dev/null; then
             break
         fi
         [ "$attempt" -lt 3 ] || { tail -n 20 "$dir/data/server.log" >&2; exit 1; }

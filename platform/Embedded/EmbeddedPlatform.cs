@@ -1,5 +1,6 @@
 using Countersign.Platform.Ports;
 using Countersign.Platform.Tokens;
+using Microsoft.AspNetCore.DataProtection;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Hosting;
@@ -38,6 +39,13 @@ public static class EmbeddedPlatform
         services.TryAddSingleton<IEventBus>(provider => provider.GetRequiredService<InProcessEventBus>());
         services.TryAddSingleton<ServiceAddresses>();
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IHostedService, EmbeddedLifetime>());
+        if (known is null)
+        {
+            // Cookies of a login survive a restart.
+            services.AddDataProtection().SetApplicationName("countersign")
+                .PersistKeysToFileSystem(Directory.CreateDirectory(Path.Combine(data.Keys, "data-protection"), PrivateFiles.OwnerDirectory));
+        }
+
         foreach (var appId in appIds.Length == 0 ? All : appIds)
         {
             AddService(services, data, appId);

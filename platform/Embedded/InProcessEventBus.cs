@@ -43,6 +43,7 @@ public sealed partial class InProcessEventBus : IEventBus, IAsyncDisposable
     private readonly Queue<DeadLetter> _deadLetters = new();
     private IReadOnlyList<Pump>? _pumps;
     private bool _closed;
+    private int _disposed;
 
     /// <summary>A bus without subscriptions yet: events published before <see cref="Attach"/> wait for it.</summary>
     public InProcessEventBus(BusLimits limits, TimeProvider time, ILogger<InProcessEventBus> logger)
@@ -166,6 +167,12 @@ public sealed partial class InProcessEventBus : IEventBus, IAsyncDisposable
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
+        // A container disposes it once under each name that it is registered by.
+        if (Interlocked.Exchange(ref _disposed, 1) != 0)
+        {
+            return;
+        }
+
         await StopAsync(new CancellationToken(canceled: true));
         _stopping.Dispose();
     }

@@ -4,7 +4,7 @@ namespace Countersign.Platform.Embedded;
 public static class PrivateFiles
 {
     private const UnixFileMode OwnerFile = UnixFileMode.UserRead | UnixFileMode.UserWrite;
-    private const UnixFileMode OwnerDirectory = OwnerFile | UnixFileMode.UserExecute;
+    internal const UnixFileMode OwnerDirectory = OwnerFile | UnixFileMode.UserExecute;
 
     /// <summary>Makes a directory with mode 0700 where there is none.</summary>
     public static void CreateDirectory(string path) => Directory.CreateDirectory(path, OwnerDirectory);

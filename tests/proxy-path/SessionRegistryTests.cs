@@ -31,6 +31,27 @@ public sealed class SessionRegistryTests
         Assert.Equal(0, _registry.End(_ => true, "revoked"));
     }
 
+    [Theory]
+    [InlineData("credential", "cre_1", true)]
+    [InlineData("credential", "cre_2", false)]
+    [InlineData("person", Sessions.Person, true)]
+    [InlineData("session", "ses_1", true)]
+    [InlineData("session", "ses_2", false)]
+    [InlineData("other", "cre_1", false)]
+    public void A_revocation_ends_what_it_concerns_also_when_it_comes_first(string kind, string id, bool ends)
+    {
+        var claims = Sessions.Make(new MemoryRecording(new Journal())).Claims;
+        var revocation = new Identity.Contracts.Revocation(1, kind, id, DateTimeOffset.UnixEpoch);
+        using (var open = _registry.Add("ses_1", claims))
+        {
+            Assert.Equal(ends ? 1 : 0, _registry.Revoke(revocation, DateTimeOffset.UnixEpoch));
+            Assert.Equal(ends ? "revoked" : null, open.Reason);
+        }
+
+        using var late = _registry.Add("ses_1", claims);
+        Assert.Equal(ends, late.Ending.IsCancellationRequested);
+    }
+
     [Fact]
     public void Draining_is_not_ending()
     {

@@ -35,13 +35,16 @@ public sealed record StatementFacts
     /// <summary>Functions called by name: a lower bound (casts, operators, defaults, triggers and view bodies run code that no tree shows).</summary>
     public IReadOnlyList<ObjectName> Functions { get; init; } = [];
 
-    /// <summary>True where a DELETE or UPDATE (nested ones too) has no WHERE clause, or TRUNCATE.</summary>
+    /// <summary>Those of <see cref="Functions"/> that are not on the list of known pure functions of pg_catalog: they may have effects.</summary>
+    public IReadOnlyList<ObjectName> ImpureFunctions { get; init; } = [];
+
+    /// <summary>True where a DELETE or UPDATE (nested ones too) has no WHERE clause or one that names no column (<c>WHERE true</c>), or TRUNCATE.</summary>
     public bool WhereAbsent { get; init; }
 
     /// <summary>True where it is certain that the statement only reads: SELECT-like, complete, no lock clause, every function on the list of pure ones.</summary>
     public bool ReadOnly { get; init; }
 
-    /// <summary>Settings changed by SET, RESET or set_config with a constant name, lower case; <c>*</c> where the name is not constant.</summary>
+    /// <summary>Settings changed by SET, RESET or set_config with a constant name, lower case; <c>*</c> where the name is not constant, <c>all</c> for RESET ALL and DISCARD ALL.</summary>
     public IReadOnlyList<string> Settings { get; init; } = [];
 
     /// <summary>UTF-8 byte offset of the statement's first token in the operation's text.</summary>

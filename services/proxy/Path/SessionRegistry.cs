@@ -6,7 +6,11 @@ namespace Countersign.Proxy.Path;
 /// <summary>The live sessions of this proxy, of all protocols, so that a revocation can end them (I8) and a shutdown can drain them.</summary>
 public sealed class SessionRegistry
 {
+    /// <summary>Longer than any access credential lives: identity refuses logins with what was revoked before.</summary>
+    private static readonly TimeSpan Remembered = TimeSpan.FromHours(24);
+
     private readonly ConcurrentDictionary<string, LiveSession> _sessions = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<(string Kind, string Id), DateTimeOffset> _revoked = new();
 
     /// <summary>How many sessions are open.</summary>
     public int Count => _sessions.Count;
@@ -17,7 +21,37 @@ public sealed class SessionRegistry
     public LiveSession Add(string id, SessionAssertionClaims claims)
     {
         var session = new LiveSession(this, id, claims);
-        return _sessions.TryAdd(id, session) ? session : throw new ArgumentException("A session of this id is open.", nameof(id));
+        if (!_sessions.TryAdd(id, session))
+        {
+            throw new ArgumentException("A session of this id is open.", nameof(id));
+        }
+
+        // A revocation that came between the login and this line found no session to end.
+        if (_revoked.Keys.Any(revoked => Concerns(revoked.Kind, revoked.Id, session)))
+        {
+            session.End("revoked");
+        }
+
+        return session;
+    }
+
+    /// <summary>Ends the sessions that a revocation concerns, and those that are only just being opened.</summary>
+    /// <param name="revocation">Of identity's feed.</param>
+    /// <param name="now">The proxy's clock.</param>
+    /// <returns>How many were told.</returns>
+    public int Revoke(Revocation revocation, DateTimeOffset now)
+    {
+        ArgumentNullException.ThrowIfNull(revocation);
+        foreach (var (old, since) in _revoked)
+        {
+            if (now - since > Remembered)
+            {
+                _revoked.TryRemove(old, out _);
+            }
+        }
+
+        _revoked[(revocation.Kind, revocation.Id)] = now;
+        return End(session => Concerns(revocation.Kind, revocation.Id, session), "revoked");
     }
 
     /// <summary>Ends the sessions that <paramref name="which"/> names; returns at once, they end by themselves.</summary>
@@ -48,6 +82,14 @@ public sealed class SessionRegistry
             session.Drain();
         }
     }
+
+    private static bool Concerns(string kind, string id, LiveSession session) => kind switch
+    {
+        "credential" => session.Claims.Credential == id,
+        "person" => session.Claims.Person == id || session.Claims.Owners.Contains(id, StringComparer.Ordinal),
+        "session" => session.Id == id,
+        _ => false,
+    };
 
     internal void Remove(LiveSession session) => _sessions.TryRemove(KeyValuePair.Create(session.Id, session));
 }

@@ -167,7 +167,7 @@ internal sealed class HttpApprovals(
 
     private static bool IsTransport(Exception error, CancellationToken cancellation) =>
         !cancellation.IsCancellationRequested
-        && error is (HttpRequestException or JsonException or OperationCanceledException or IOException or TimeoutException);
+        && error is (HttpRequestException or JsonException or PortUnavailableException or OperationCanceledException or IOException or TimeoutException);
 
     private HttpClient Client() => clients.Create(AppIds.Approval);
 

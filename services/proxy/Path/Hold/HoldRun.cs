@@ -75,7 +75,7 @@ internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecide
             return RedeemedOperation.Refused(Refusals.ByPolicy(now));
         }
 
-        if (!TermsComparison.NoStricter(now, held.Request!.AllOf))
+        if (!Terms.NoStricterThan(now, [.. held.Request!.AllOf.Select(each => new ApproverRequirement(each.AnyOf, each.Quorum))]))
         {
             return RedeemedOperation.Refused(Refusals.StricterNow);
         }

@@ -1,0 +1,34 @@
+using System.Globalization;
+using System.Text;
+
+namespace Countersign.Identity.Persons;
+
+/// <summary>Display names: shown to approvers and usable in policies, so that they must neither deceive nor collide.</summary>
+public static class PersonNames
+{
+    /// <summary>Longest name, in UTF-16 units.</summary>
+    public const int MaxLength = 100;
+
+    /// <summary>Drops what can't be seen or changes how the rest is shown (control, format, bidirectional characters), and cuts what is too long.</summary>
+    public static string Clean(string name)
+    {
+        var clean = new StringBuilder();
+        foreach (var rune in name.Normalize(NormalizationForm.FormC).EnumerateRunes())
+        {
+            var category = Rune.GetUnicodeCategory(rune);
+            if (category is UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.LineSeparator or UnicodeCategory.ParagraphSeparator
+                or UnicodeCategory.PrivateUse or UnicodeCategory.Surrogate or UnicodeCategory.OtherNotAssigned || clean.Length + 2 > MaxLength)
+            {
+                continue;
+            }
+
+            clean.Append(category == UnicodeCategory.SpaceSeparator ? " " : rune.ToString());
+        }
+
+        var text = clean.ToString().Trim();
+        return text.Length == 0 ? "unnamed" : text;
+    }
+
+    /// <summary>Two names with the same key are the same name.</summary>
+    public static string Key(string name) => name.ToLowerInvariant();
+}
