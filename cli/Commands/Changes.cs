@@ -42,12 +42,13 @@ internal static class Changes
     {
         if (!wait)
         {
-            return invocation.Print(change, output => Show(output, change));
+            var alone = !invocation.Output.IsJson && (await invocation.OwnClaimsAsync()).Bootstrap;
+            return invocation.Print(change, output => Show(output, change, alone));
         }
 
         if (!invocation.Output.IsJson)
         {
-            Show(invocation.Output, change);
+            Show(invocation.Output, change, (await invocation.OwnClaimsAsync()).Bootstrap);
         }
 
         var end = await Requests.WaitAsync(invocation, Arguments.Duration(timeout, TimeSpan.FromMinutes(30)), $"{change.RequestId} to be in force", ask);
@@ -57,7 +58,7 @@ internal static class Changes
             end.InForce ? ExitCodes.Ok : ExitCodes.Refused);
     }
 
-    private static void Show(CliOutput output, Change change)
+    private static void Show(CliOutput output, Change change, bool alone)
     {
         output.Exact(change.Diff.TrimEnd('\n'));
         output.Line();
@@ -66,7 +67,9 @@ internal static class Changes
             ("digest", change.Digest),
             ("version", change.Version?.ToString(CultureInfo.InvariantCulture)),
             ("link", change.Link));
-        output.Line($"Nothing has changed yet: a second person runs 'countersign approve {change.RequestId}'.");
+        output.Line(alone
+            ? $"Nothing has changed yet: nobody else is enrolled, so approve it yourself with 'countersign approve {change.RequestId}'."
+            : $"Nothing has changed yet: a second person runs 'countersign approve {change.RequestId}'.");
     }
 
     /// <summary>A change as it is printed.</summary>

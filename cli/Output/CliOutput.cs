@@ -70,7 +70,7 @@ internal sealed class CliOutput
         var visible = rows.Select(row => row.Select(TerminalText.Line).ToList()).ToList();
         if (_host.OutputIsTerminal)
         {
-            var table = new Table().Border(TableBorder.Rounded).AddColumns([.. columns.Select(column => new TableColumn(new Text(column)))]);
+            var table = new Table().Border(TableBorder.Rounded).AddColumns([.. columns.Select(Column)]);
             foreach (var row in visible)
             {
                 table.AddRow(row.Select(cell => new Text(cell)));
@@ -86,6 +86,9 @@ internal sealed class CliOutput
             _host.Out.WriteLine(string.Join("  ", row.Select((cell, index) => cell.PadRight(widths[index]))).TrimEnd());
         }
     }
+
+    // The first column names the row and is what people copy: it is not broken into lines.
+    private static TableColumn Column(string name, int index) => new(new Text(name)) { NoWrap = index == 0 };
 
     /// <summary>Something to know that is not the answer; to stderr, so that pipes stay clean.</summary>
     public void Notice(string text) => _host.Error.WriteLine(TerminalText.Line(text));
