@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Spectre.Console;
 
 namespace Countersign.Cli.Output;
@@ -25,9 +24,9 @@ internal sealed class CliOutput
 
     public bool IsJson { get; }
 
-    public void Json<T>(T value) => _host.Out.WriteLine(JsonSerializer.Serialize(value, CliJson.Document));
+    public void Json<T>(T value) => _host.Out.WriteLine(CliJson.Print(value, indented: true));
 
-    public void JsonLine<T>(T value) => _host.Out.WriteLine(JsonSerializer.Serialize(value, CliJson.Wire));
+    public void JsonLine<T>(T value) => _host.Out.WriteLine(CliJson.Print(value, indented: false));
 
     /// <summary>Prints a line of the program's own words; what came from elsewhere goes through <see cref="TerminalText"/> here.</summary>
     public void Line(string text = "") => _host.Out.WriteLine(TerminalText.Line(text));
