@@ -47,7 +47,7 @@ internal sealed partial class Profile
     public void WriteSettings(ProfileSettings settings)
     {
         PrivateFile.CreateDirectory(Directory);
-        PrivateFile.Write(SettingsPath, JsonSerializer.Serialize(settings, CliJson.Document));
+        PrivateFile.Write(SettingsPath, JsonSerializer.Serialize(settings, CliJson.Wire));
     }
 
     public string? ReadRefreshToken() => NonEmpty(PrivateFile.Read(RefreshTokenPath)?.Trim());
