@@ -16,7 +16,13 @@ public sealed class SigningKey : IDisposable
     {
         _ecdsa = ecdsa;
         PublicKey = PublicJwk(ecdsa);
-        var key = new ECDsaSecurityKey(ecdsa) { KeyId = PublicKey.KeyId };
+        var key = new ECDsaSecurityKey(ecdsa)
+        {
+            KeyId = PublicKey.KeyId,
+
+            // The default factory keeps providers for the whole process by key id: a key loaded again would sign with the one disposed before.
+            CryptoProviderFactory = new CryptoProviderFactory { CacheSignatureProviders = false },
+        };
         _credentials = new SigningCredentials(key, SecurityAlgorithms.EcdsaSha256);
     }
 
