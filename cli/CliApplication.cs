@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.CommandLine.Invocation;
-using System.Text.Json;
 using Countersign.Cli.Commands;
 using Countersign.Cli.Output;
 
@@ -11,11 +10,11 @@ internal static class CliApplication
 {
     public static async Task<int> RunAsync(IReadOnlyList<string> arguments, CliHost host)
     {
-        // "@name" stays what it is: a response file would let a text from elsewhere pull in files.
-        var parsed = CommandTree.Create(host).Parse(arguments, new ParserConfiguration { ResponseFileTokenReplacer = null });
         var json = WantsJson(arguments);
         try
         {
+            // "@name" stays what it is: a response file would let a text from elsewhere pull in files.
+            var parsed = CommandTree.Create(host).Parse(arguments.Count == 0 ? ["--help"] : arguments, new ParserConfiguration { ResponseFileTokenReplacer = null });
             if (parsed.Errors.Count > 0 && parsed.Action is ParseErrorAction)
             {
                 var help = $"Run: {Path(parsed.CommandResult)} --help";
@@ -58,16 +57,16 @@ internal static class CliApplication
     {
         if (json)
         {
-            host.Error.WriteLine(JsonSerializer.Serialize(
-                new { error = new { code = error.Code ?? "refused", message = error.Message, hint = error.Hint, exitCode = error.ExitCode } }, CliJson.Wire));
+            host.Error.WriteLine(CliJson.Print(
+                new { error = new { code = error.Code ?? "refused", message = error.Message, hint = error.Hint, exitCode = error.ExitCode } }, indented: false));
             return error.ExitCode;
         }
 
-        var lines = VisibleText.Lines(error.Message);
+        var lines = TerminalText.Lines(error.Message);
         host.Error.WriteLine("countersign: " + string.Join('\n', lines));
         if (error.Hint is not null)
         {
-            host.Error.WriteLine("hint: " + VisibleText.Line(error.Hint));
+            host.Error.WriteLine("hint: " + TerminalText.Line(error.Hint));
         }
 
         return error.ExitCode;

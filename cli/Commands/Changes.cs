@@ -3,6 +3,7 @@ using System.Globalization;
 using Countersign.Approval.Contracts;
 using Countersign.Cli.Output;
 using Countersign.Cli.Server;
+using Countersign.Policy.Contracts;
 
 namespace Countersign.Cli.Commands;
 
@@ -13,44 +14,84 @@ internal static class Changes
 
     public static Option<string?> ReasonOption(bool required = false) => new("--reason") { Description = "Why; the approver reads it.", HelpName = "TEXT", Required = required };
 
-    /// <summary>Says what waits for whom, or waits until it is in force.</summary>
-    public static async Task<int> FinishAsync(Invocation invocation, ChangeView change, bool wait, string? timeout)
+    /// <summary>Asks policy for a change, says what waits for whom, and waits until it is in force where that is wanted.</summary>
+    public static async Task<int> AskAsync(Invocation invocation, PolicyChangeRequest ask, bool wait, string? timeout)
+    {
+        var change = await invocation.Server.PostAsync<PolicyChangeRequest, PolicyChangeResult>("policy", "policy/v1/changes", ask, invocation.Cancellation);
+        return await FinishAsync(invocation, new Change(change.RequestId, change.Digest, change.Version, change.Diff, change.Link), wait, timeout, async () =>
+        {
+            var now = await invocation.Server.GetAsync<PolicyChangeView>(
+                "policy", $"policy/v1/changes/{Uri.EscapeDataString(change.RequestId)}", invocation.Cancellation);
+            return now.State == "pending" ? null : new End(now.State, now.State == "active", now.Problem);
+        });
+    }
+
+    /// <summary>The same for a change of persons.</summary>
+    public static async Task<int> AskAsync<T>(Invocation invocation, string path, T body, bool wait, string? timeout)
+    {
+        var change = await invocation.Server.PostAsync<T, PersonChange>("identity", path, body, invocation.Cancellation);
+        return await FinishAsync(invocation, new Change(change.RequestId, change.Digest, null, change.Text, change.Link), wait, timeout, async () =>
+        {
+            // Identity redeems the grant when it applies the change: that is the moment from which it is in force.
+            var now = await Requests.GetAsync(invocation, change.RequestId);
+            return now.State is RequestState.Pending or RequestState.Approved ? null : new End(Requests.StateName(now.State), now.State == RequestState.Consumed, "");
+        });
+    }
+
+    private static async Task<int> FinishAsync(Invocation invocation, Change change, bool wait, string? timeout, Func<Task<End?>> ask)
     {
         if (!wait)
         {
-            return invocation.Print(change, output => Show(output, change));
+            var alone = !invocation.Output.IsJson && await MayActAloneAsync(invocation);
+            return invocation.Print(change, output => Show(output, change, alone));
         }
 
         if (!invocation.Output.IsJson)
         {
-            Show(invocation.Output, change);
+            Show(invocation.Output, change, await MayActAloneAsync(invocation));
         }
 
-        var request = await Requests.WaitAsync(
-            invocation, Arguments.Duration(timeout, TimeSpan.FromMinutes(30)), $"{change.RequestId} to be in force",
-            async () => await Requests.GetAsync(invocation, change.RequestId) is { State: not (RequestState.Pending or RequestState.Approved) } now ? now : null);
-
-        // The service that asked has redeemed it: that is the moment from which it is in force.
-        var inForce = request.State == RequestState.Consumed;
+        var end = await Requests.WaitAsync(invocation, Arguments.Duration(timeout, TimeSpan.FromMinutes(30)), $"{change.RequestId} to be in force", ask);
         return invocation.Print(
-            new { change.RequestId, change.Digest, change.Version, diff = change.Diff ?? change.Text, change.Link, state = Requests.StateName(request.State), inForce },
-            output => output.Line(inForce ? "It is in force." : $"It will not come into force: the request is {Requests.StateName(request.State)}."),
-            inForce ? ExitCodes.Ok : ExitCodes.Refused);
+            new { change.RequestId, change.RequestDigest, change.Digest, change.Version, change.Diff, change.Link, state = end.State, inForce = end.InForce, problem = end.Problem },
+            output => output.Line(end.InForce ? "It is in force." : $"It will not come into force: {end.State}. {end.Problem}".TrimEnd()),
+            end.InForce ? ExitCodes.Ok : ExitCodes.Refused);
     }
 
-    private static void Show(CliOutput output, ChangeView change)
+    private static void Show(CliOutput output, Change change, bool alone)
     {
-        if ((change.Diff ?? change.Text) is { Length: > 0 } readable)
-        {
-            output.Exact(readable.TrimEnd('\n'));
-            output.Line();
-        }
-
+        output.Exact(change.Diff.TrimEnd('\n'));
+        output.Line();
         output.Fields(
             ("request", change.RequestId),
-            ("digest", change.Digest),
+            ("request digest", change.RequestDigest),
+            ("change digest", change.Digest),
             ("version", change.Version?.ToString(CultureInfo.InvariantCulture)),
             ("link", change.Link));
-        output.Line($"Nothing has changed yet: a second person runs 'countersign approve {change.RequestId}'.");
+        output.Line(alone
+            ? $"Nothing has changed yet: nobody else is enrolled, so approve it yourself with 'countersign approve {change.RequestId}'."
+            : $"Nothing has changed yet: a second person runs 'countersign approve {change.RequestId}'.");
     }
+
+    // A cached token may be of before somebody else was enrolled: only a fresh one is believed.
+    private static async Task<bool> MayActAloneAsync(Invocation invocation)
+    {
+        if (!(await invocation.OwnClaimsAsync()).Bootstrap)
+        {
+            return false;
+        }
+
+        await invocation.Tokens.RenewAsync(invocation.Cancellation);
+        return (await invocation.OwnClaimsAsync()).Bootstrap;
+    }
+
+    /// <summary>A change as it is printed.</summary>
+    private sealed record Change(string RequestId, string Digest, long? Version, string Diff, string Link)
+    {
+        /// <summary>What an approver sends back: 'approve --digest'.</summary>
+        public string RequestDigest => Approval.Contracts.RequestDigest.Compute([Digest]);
+    }
+
+    /// <summary>What became of it.</summary>
+    private sealed record End(string State, bool InForce, string Problem);
 }

@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Globalization;
-using Countersign.Cli.Server;
 using Countersign.Policy.Contracts;
 
 namespace Countersign.Cli.Commands;
@@ -12,6 +11,7 @@ internal static class ConnectionCommands
     {
         var group = make.New("connections", "List the registered targets.", ListAsync);
         group.Add(make.New("list", "List the registered targets.", ListAsync));
+        group.Add(AddConnectionCommand.Create(make));
         group.Add(Remove(make));
         return group;
     }
@@ -35,14 +35,14 @@ internal static class ConnectionCommands
     private static Command Remove(CommandFactory make)
     {
         var name = new Argument<string>("NAME") { Description = "Connection." };
-        var reason = Changes.ReasonOption(required: true);
+        var reason = Changes.ReasonOption();
         var wait = Changes.WaitOption();
         var timeout = Arguments.Timeout();
-        return make.New("remove", "Ask for a connection to be removed; a second person approves.", async invocation =>
-        {
-            var change = await invocation.Server.PostAsync<ChangeRequest, ChangeView>(
-                "policy", "policy/v1/changes", new ChangeRequest([], [], [], [invocation.Get(name)], invocation.Get(reason)!), invocation.Cancellation);
-            return await Changes.FinishAsync(invocation, change, invocation.Get(wait), invocation.Get(timeout));
-        }, name, reason, wait, timeout);
+        return make.New(
+            "remove", "Ask for a connection to be removed; a second person approves.",
+            invocation => Changes.AskAsync(
+                invocation, new PolicyChangeRequest { RemovedConnections = [invocation.Get(name)], Reason = invocation.Get(reason) ?? "" },
+                invocation.Get(wait), invocation.Get(timeout)),
+            name, reason, wait, timeout);
     }
 }

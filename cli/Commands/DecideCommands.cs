@@ -42,6 +42,11 @@ internal static class DecideCommands
         }
 
         var request = await Requests.GetAsync(invocation, id);
+        if (!DigestBelongs(request))
+        {
+            throw new CliException(ExitCodes.Refused, $"The digest of {id} does not belong to the operations that the server shows, so nothing is decided.", code: "digest-mismatch");
+        }
+
         if (digest is not null && !CryptographicOperations.FixedTimeEquals(Encoding.UTF8.GetBytes(digest), Encoding.UTF8.GetBytes(request.Digest)))
         {
             throw new CliException(ExitCodes.Refused, $"{id} has the digest {request.Digest}, not the one given.", "Look at it again with: countersign request show", "other-digest");
@@ -71,6 +76,19 @@ internal static class DecideCommands
         });
     }
 
+    // Computed here too: what is sent back stands for the operations that were printed, whatever else the answer says.
+    private static bool DigestBelongs(RequestView request)
+    {
+        try
+        {
+            return RequestDigest.Compute([.. request.Operations.Select(operation => operation.Digest)]) == request.Digest;
+        }
+        catch (FormatException)
+        {
+            return false;
+        }
+    }
+
     private static async Task<bool> ConfirmAsync(Invocation invocation, string verb)
     {
         invocation.Host.Out.Write($"\nType '{verb}' to {verb} exactly this: ");
@@ -80,8 +98,8 @@ internal static class DecideCommands
 
     private static async Task<int> WithdrawAsync(Invocation invocation, string id)
     {
-        var request = await invocation.Server.PostAsync<object, RequestView>(
-            "approval", $"approval/v1/requests/{Uri.EscapeDataString(id)}/withdraw", new { }, invocation.Cancellation);
+        var request = await invocation.Server.PostAsync<WithdrawRequest, RequestView>(
+            "approval", $"approval/v1/requests/{Uri.EscapeDataString(id)}/withdraw", new WithdrawRequest(), invocation.Cancellation);
         return invocation.Print(request, output => output.Line($"{request.Id} is {Requests.StateName(request.State)}."));
     }
 }

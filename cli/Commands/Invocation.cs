@@ -54,7 +54,7 @@ internal sealed class Invocation : IDisposable
 
     public T? Get<T>(Option<T> option) => _parsed.GetValue(option);
 
-    public T Get<T>(Argument<T> argument) => _parsed.GetRequiredValue(argument);
+    public T Get<T>(Argument<T> argument) => _parsed.GetValue(argument)!;
 
     /// <summary>Claims of the profile's own token, for messages and for "mine"; the services check the token, not this reading of it.</summary>
     public async Task<AccessTokenClaims> OwnClaimsAsync()

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using Countersign.Cli.Server;
 using Countersign.Identity.Contracts;
 
 namespace Countersign.Cli.Commands;
@@ -110,8 +109,6 @@ internal static class PersonCommands
     private static async Task<int> ChangeAsync(Invocation invocation, string person, string what, object body, bool wait, string? timeout)
     {
         var id = await ResolveAsync(invocation, person);
-        var change = await invocation.Server.PostAsync<object, ChangeView>(
-            "identity", $"identity/v1/persons/{Uri.EscapeDataString(id)}/{what}", body, invocation.Cancellation);
-        return await Changes.FinishAsync(invocation, change, wait, timeout);
+        return await Changes.AskAsync(invocation, $"identity/v1/persons/{Uri.EscapeDataString(id)}/{what}", body, wait, timeout);
     }
 }

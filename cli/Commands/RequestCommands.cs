@@ -34,10 +34,10 @@ internal static class RequestCommands
             make.New("wait", "Wait until it is decided; exit code 1 if it was not approved.", invocation => WaitAsync(invocation, invocation.Get(waited), invocation.Get(waitTimeout)), waited, waitTimeout),
             make.New(
                 "reason", "Give the reason for a request of yours.",
-                invocation => ActAsync(invocation, invocation.Get(explained), "reason", new { reason = invocation.Get(reason) }), explained, reason),
+                invocation => ActAsync(invocation, invocation.Get(explained), "reason", new ExplainRequest(invocation.Get(reason))), explained, reason),
             make.New(
                 "revoke", "Take back an approval that was not used yet.",
-                invocation => ActAsync(invocation, invocation.Get(revoked), "revoke", new { comment = invocation.Get(comment) ?? "" }), revoked, comment));
+                invocation => ActAsync(invocation, invocation.Get(revoked), "revoke", new RevokeRequest(invocation.Get(comment) ?? "")), revoked, comment));
     }
 
     private static string Filter(bool toDecide, bool mine, bool all) => (toDecide, mine, all) switch
@@ -73,9 +73,9 @@ internal static class RequestCommands
         return invocation.Print(request, output => Requests.Show(output, request));
     }
 
-    private static async Task<int> ActAsync(Invocation invocation, string id, string verb, object body)
+    private static async Task<int> ActAsync<T>(Invocation invocation, string id, string verb, T body)
     {
-        var request = await invocation.Server.PostAsync<object, RequestView>(
+        var request = await invocation.Server.PostAsync<T, RequestView>(
             "approval", $"approval/v1/requests/{Uri.EscapeDataString(id)}/{verb}", body, invocation.Cancellation);
         return invocation.Print(request, output => output.Line($"{request.Id} is {Requests.StateName(request.State)}."));
     }

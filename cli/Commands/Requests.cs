@@ -63,6 +63,7 @@ internal static class Requests
             output.Line();
             output.Heading(request.Operations.Count == 1 ? "Operation" : string.Create(CultureInfo.InvariantCulture, $"Operation {index + 1} of {request.Operations.Count}"));
             output.Exact(operation.Text);
+            output.Line($"  digest {operation.Digest}");
             for (var parameter = 0; parameter < operation.Parameters.Count; parameter++)
             {
                 var name = string.Create(CultureInfo.InvariantCulture, $"${parameter + 1} =");
@@ -77,7 +78,7 @@ internal static class Requests
                 }
             }
 
-            if (VisibleText.Unusual(string.Concat(operation.Parameters.Prepend(operation.Text))) is { Count: > 0 } unusual)
+            if (TerminalText.Unusual(string.Concat(operation.Parameters.Prepend(operation.Text))) is { Count: > 0 } unusual)
             {
                 output.Line($"  note: has characters outside of ASCII: {string.Join(", ", unusual)}");
             }

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using Countersign.Cli.Server;
 
 namespace Countersign.Cli.Commands;
 
@@ -15,12 +14,12 @@ internal static class ServiceAccountCommands
         var timeout = Arguments.Timeout();
         return CommandFactory.Group(
             "service-accounts", "Accounts of programs; they count as their owners.",
-            make.New("add", "Ask for a service account of yours; a second person approves.", async invocation =>
-            {
-                var change = await invocation.Server.PostAsync<object, ChangeView>(
-                    "identity", "identity/v1/service-accounts",
-                    new { name = invocation.Get(name), owners = invocation.Get(owner) ?? [], reason = invocation.Get(reason) ?? "" }, invocation.Cancellation);
-                return await Changes.FinishAsync(invocation, change, invocation.Get(wait), invocation.Get(timeout));
-            }, name, owner, reason, wait, timeout));
+            make.New(
+                "add", "Ask for a service account of yours; a second person approves.",
+                invocation => Changes.AskAsync(
+                    invocation, "identity/v1/service-accounts",
+                    new { name = invocation.Get(name), owners = invocation.Get(owner) ?? [], reason = invocation.Get(reason) ?? "" },
+                    invocation.Get(wait), invocation.Get(timeout)),
+                name, owner, reason, wait, timeout));
     }
 }

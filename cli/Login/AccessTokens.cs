@@ -39,12 +39,13 @@ internal sealed class AccessTokens(Profile profile, Func<TokenRequest, Cancellat
         return Store(audience, response);
     }
 
-    /// <summary>Exchanges a provider's id_token and keeps what comes back.</summary>
-    public async Task<string> LogInAsync(string audience, string idToken, string? nonce, CancellationToken cancellation)
+    /// <summary>Exchanges a provider's id_token and keeps what comes back, bound to the server that gave it before it is written.</summary>
+    public async Task<string> LogInAsync(string audience, string idToken, string? nonce, Uri server, CancellationToken cancellation)
     {
         using var profileLock = await profile.LockAsync(cancellation);
         var response = await exchange(new TokenRequest("id_token", audience, IdToken: idToken, Nonce: nonce), cancellation);
         profile.Forget();
+        profile.WriteSettings(new ProfileSettings(server.AbsoluteUri));
         return Store(audience, response);
     }
 
@@ -76,6 +77,6 @@ internal sealed class AccessTokens(Profile profile, Func<TokenRequest, Cancellat
     private CliException NotLoggedIn(CliException? cause) => new(
         ExitCodes.NotLoggedIn,
         cause is null ? $"Profile '{profile.Name}' is not logged in." : $"The login of profile '{profile.Name}' is over: {cause.Message}",
-        profile.Name == "default" ? "Run: countersign login" : $"Run: countersign login --profile {VisibleText.Line(profile.Name)}",
+        profile.Name == "default" ? "Run: countersign login" : $"Run: countersign login --profile {TerminalText.Line(profile.Name)}",
         cause?.Code ?? "not-logged-in", cause);
 }

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Spectre.Console;
 
 namespace Countersign.Cli.Output;
@@ -25,18 +24,18 @@ internal sealed class CliOutput
 
     public bool IsJson { get; }
 
-    public void Json<T>(T value) => _host.Out.WriteLine(JsonSerializer.Serialize(value, CliJson.Document));
+    public void Json<T>(T value) => _host.Out.WriteLine(CliJson.Print(value, indented: true));
 
-    public void JsonLine<T>(T value) => _host.Out.WriteLine(JsonSerializer.Serialize(value, CliJson.Wire));
+    public void JsonLine<T>(T value) => _host.Out.WriteLine(CliJson.Print(value, indented: false));
 
-    /// <summary>Prints a line of the program's own words; what came from elsewhere goes through <see cref="VisibleText"/> here.</summary>
-    public void Line(string text = "") => _host.Out.WriteLine(VisibleText.Line(text));
+    /// <summary>Prints a line of the program's own words; what came from elsewhere goes through <see cref="TerminalText"/> here.</summary>
+    public void Line(string text = "") => _host.Out.WriteLine(TerminalText.Line(text));
 
     public void Heading(string text)
     {
         if (_host.OutputIsTerminal)
         {
-            _console.MarkupLineInterpolated($"[bold]{VisibleText.Line(text)}[/]");
+            _console.MarkupLineInterpolated($"[bold]{TerminalText.Line(text)}[/]");
         }
         else
         {
@@ -51,14 +50,14 @@ internal sealed class CliOutput
         var width = present.Count == 0 ? 0 : present.Max(field => field.Name.Length);
         foreach (var (name, value) in present)
         {
-            _host.Out.WriteLine($"{name.PadRight(width)}  {VisibleText.Line(value!)}");
+            _host.Out.WriteLine($"{name.PadRight(width)}  {TerminalText.Line(value!)}");
         }
     }
 
     /// <summary>Prints an exact text with a gutter, so that no text can pass for what the program says about it.</summary>
     public void Exact(string text, string indent = "")
     {
-        foreach (var line in VisibleText.Lines(text))
+        foreach (var line in TerminalText.Lines(text))
         {
             _host.Out.WriteLine($"{indent}  | {line}");
         }
@@ -67,10 +66,10 @@ internal sealed class CliOutput
     /// <summary>Prints rows: a table on a terminal, else columns two blanks apart under a line of names.</summary>
     public void Table(IReadOnlyList<string> columns, IEnumerable<IReadOnlyList<string>> rows)
     {
-        var visible = rows.Select(row => row.Select(VisibleText.Line).ToList()).ToList();
+        var visible = rows.Select(row => row.Select(TerminalText.Line).ToList()).ToList();
         if (_host.OutputIsTerminal)
         {
-            var table = new Table().Border(TableBorder.Rounded).AddColumns([.. columns.Select(column => new TableColumn(new Text(column)))]);
+            var table = new Table().Border(TableBorder.Rounded).AddColumns([.. columns.Select(Column)]);
             foreach (var row in visible)
             {
                 table.AddRow(row.Select(cell => new Text(cell)));
@@ -87,8 +86,11 @@ internal sealed class CliOutput
         }
     }
 
+    // The first column names the row and is what people copy: it is not broken into lines.
+    private static TableColumn Column(string name, int index) => new(new Text(name)) { NoWrap = index == 0 };
+
     /// <summary>Something to know that is not the answer; to stderr, so that pipes stay clean.</summary>
-    public void Notice(string text) => _host.Error.WriteLine(VisibleText.Line(text));
+    public void Notice(string text) => _host.Error.WriteLine(TerminalText.Line(text));
 
     public static string Time(DateTimeOffset time) => time.ToUniversalTime().ToString("yyyy-MM-dd HH:mm:ss'Z'", System.Globalization.CultureInfo.InvariantCulture);
 

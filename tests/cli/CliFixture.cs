@@ -67,7 +67,7 @@ public abstract class CliFixture : IAsyncLifetime
         Kind = RequestKind.Operation,
         State = RequestState.Pending,
         Version = 1,
-        Digest = new string('d', 64),
+        Digest = RequestDigest.Compute([new string('a', 64)]),
         Requester = "per_alice",
         RequesterName = "alice@example.com",
         Connection = "shop",

@@ -128,7 +128,7 @@ public sealed class CommandTests : CliFixture
         await File.WriteAllTextAsync(Path.Combine(directory.FullName, "b.yaml"), "b: 1");
         await File.WriteAllTextAsync(Path.Combine(directory.FullName, "a.yml"), "\ufeffa: 1");
         await File.WriteAllTextAsync(Path.Combine(directory.FullName, "README.md"), "no");
-        Server.CheckAnswer = new { errors = new[] { new { document = "b.yaml", line = 1, column = 2, code = "unknown-key", message = "Unknown key 'b'." } } };
+        Server.CheckAnswer = new PolicyCheckResult([new PolicyError("b.yaml", 1, 2, "unknown-key", "Unknown key 'b'.")]);
 
         var run = await RunAsync("policy", "check", directory.FullName);
 
@@ -142,12 +142,13 @@ public sealed class CommandTests : CliFixture
         await LogInAsync();
         var file = Path.Combine(Root, "p.yaml");
         await File.WriteAllTextAsync(file, "a: 1");
-        Server.TestAnswer = new { tests = new object[] { new { document = "p.yaml", name = "reads pass", passed = true }, new { document = "p.yaml", name = "drops are blocked", passed = false, message = "expected deny, got allow" } } };
+        Server.TestAnswer = new PolicyTestReport(
+            [new PolicyTestView("p.yaml", 3, "reads pass", "SELECT 1", true, ""), new PolicyTestView("p.yaml", 7, "drops are blocked", "DROP TABLE a", false, "expected deny, got allow")]);
 
         var run = await RunAsync("policy", "test", file);
 
         Assert.Equal(1, run.ExitCode);
-        Assert.Equal("pass  p.yaml: reads pass\nFAIL  p.yaml: drops are blocked\n  | expected deny, got allow\n", run.Output);
+        Assert.Equal("pass  p.yaml:3: reads pass\nFAIL  p.yaml:7: drops are blocked\n  | DROP TABLE a\n  expected deny, got allow\n", run.Output);
         Assert.Equal("1 passed, 1 failed.\n", run.Error);
     }
 
@@ -168,20 +169,93 @@ public sealed class CommandTests : CliFixture
         Assert.Equal("ticket 9", body.GetProperty("reason").GetString());
     }
 
+    [Fact]
+    public async Task The_first_person_is_told_to_approve_alone_only_while_nobody_else_is_enrolled()
+    {
+        Server.Bootstrap = true;
+        await LogInAsync();
+
+        var alone = await RunAsync("persons", "enrol", "per_bob");
+        Server.Bootstrap = false;
+        var later = await RunAsync("persons", "enrol", "per_bob");
+
+        Assert.Contains("approve it yourself", alone.Output, StringComparison.Ordinal);
+        Assert.Contains("a second person runs", later.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task The_digest_that_approve_takes_is_printed_with_the_change()
+    {
+        await LogInAsync();
+
+        var run = await RunAsync("policy", "apply", "--remove", "old.yaml", "--reason", "x", "-o", "json");
+
+        Assert.Equal(Approval.Contracts.RequestDigest.Compute([new string('c', 64)]), run.Json.GetProperty("requestDigest").GetString());
+    }
+
+    [Fact]
+    public async Task A_problem_is_said_once_and_with_all_of_its_errors()
+    {
+        await LogInAsync();
+        Server.Overrides["/changes"] = context => Microsoft.AspNetCore.Http.Results.Json(
+            new
+            {
+                title = "The policy is not valid.", detail = "a.yaml:1:1: Unknown key 'x'.\nb.yaml:2:1: Bad.", code = "invalid",
+                errors = new[] { new PolicyError("a.yaml", 1, 1, "unknown-key", "Unknown key 'x'."), new PolicyError("b.yaml", 2, 1, "bad", "Bad.") },
+            }, statusCode: 422).ExecuteAsync(context);
+        Server.Overrides["/persons"] = context => FakeServer.ProblemAsync(context, 403, "Forbidden", "Only enrolled persons.", "not-enrolled");
+
+        var change = await RunAsync("policy", "apply", "--remove", "old.yaml", "--reason", "x");
+        var persons = await RunAsync("persons");
+
+        Assert.Equal((1, "countersign: The policy is not valid\n  a.yaml:1: Unknown key 'x'.\n  b.yaml:2: Bad.\n"), (change.ExitCode, change.Error));
+        Assert.Equal((1, "countersign: Only enrolled persons.\n"), (persons.ExitCode, persons.Error));
+    }
+
     [Theory]
-    [InlineData(Approval.Contracts.RequestState.Consumed, 0)]
-    [InlineData(Approval.Contracts.RequestState.Denied, 1)]
-    public async Task Apply_with_wait_ends_when_it_is_in_force_or_never_will_be(Approval.Contracts.RequestState state, int exit)
+    [InlineData("active", 0)]
+    [InlineData("refused", 1)]
+    [InlineData("superseded", 1)]
+    public async Task Apply_with_wait_ends_when_it_is_in_force_or_never_will_be(string state, int exit)
     {
         await LogInAsync();
         var polls = 0;
-        Server.Overrides["/requests/apr_change"] = context => Microsoft.AspNetCore.Http.HttpResponseJsonExtensions.WriteAsJsonAsync(
-            context.Response, Request("apr_change", "diff") with { State = ++polls < 2 ? Approval.Contracts.RequestState.Approved : state });
+        Server.Overrides["/changes/apr_change"] = context => Microsoft.AspNetCore.Http.HttpResponseJsonExtensions.WriteAsJsonAsync(
+            context.Response, new PolicyChangeView("apr_change", ++polls < 2 ? "pending" : state, "", 4, 3, "", "", "alice", "", DateTimeOffset.UtcNow, ""));
 
         var run = await RunAsync("policy", "apply", "--remove", "old.yaml", "--reason", "x", "--wait", "-o", "json");
 
         Assert.Equal((exit, 2), (run.ExitCode, polls));
         Assert.Equal(exit == 0, run.Json.GetProperty("inForce").GetBoolean());
+    }
+
+    [Theory]
+    [InlineData(Approval.Contracts.RequestState.Consumed, 0)]
+    [InlineData(Approval.Contracts.RequestState.Denied, 1)]
+    public async Task Enrol_with_wait_ends_when_identity_has_applied_it_or_never_will(Approval.Contracts.RequestState state, int exit)
+    {
+        await LogInAsync();
+        var polls = 0;
+        Server.Overrides["/requests/apr_enrol"] = context => Microsoft.AspNetCore.Http.HttpResponseJsonExtensions.WriteAsJsonAsync(
+            context.Response, Request("apr_enrol", "diff") with { State = ++polls < 2 ? Approval.Contracts.RequestState.Approved : state });
+
+        var run = await RunAsync("persons", "enrol", "per_bob", "--wait");
+
+        Assert.Equal((exit, 2), (run.ExitCode, polls));
+        Assert.Contains(exit == 0 ? "It is in force." : "It will not come into force: denied.", run.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Documents_in_force_are_shown()
+    {
+        await LogInAsync();
+
+        var one = await RunAsync("policy", "show", "base.yaml");
+        var all = await RunAsync("policy", "show", "-o", "json");
+
+        Assert.Equal((0, "base.yaml (version 3)\n  | a: 1\n"), (one.ExitCode, one.Output));
+        Assert.Equal(2, all.Json.GetProperty("documents").GetArrayLength());
+        Assert.Equal(1, (await RunAsync("policy", "show", "nothing")).ExitCode);
     }
 
     [Fact]

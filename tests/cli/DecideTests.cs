@@ -4,6 +4,8 @@ namespace Countersign.Cli.Tests;
 
 public sealed class DecideTests : CliFixture
 {
+    private static readonly string Digest = RequestDigest.Compute([new string('a', 64)]);
+
     [Fact]
     public async Task Requests_are_listed_in_one_line_each()
     {
@@ -16,7 +18,7 @@ public sealed class DecideTests : CliFixture
         var lines = run.Output.TrimEnd().Split('\n');
         Assert.Equal(2, lines.Length);
         Assert.StartsWith("ID     STATE    FROM", lines[0], StringComparison.Ordinal);
-        Assert.EndsWith("DELETE FROM orders<U+001B>[8m", lines[1], StringComparison.Ordinal);
+        Assert.EndsWith("DELETE FROM orders⟦U+001B⟧[8m", lines[1], StringComparison.Ordinal);
         Assert.Contains("filter=to-decide", Server.Requests.Last(), StringComparison.Ordinal);
     }
 
@@ -43,9 +45,9 @@ public sealed class DecideTests : CliFixture
         var run = await RunAsync("request", "show", "apr_1");
 
         Assert.Equal(0, run.ExitCode);
-        Assert.Contains("  | DELETE FROM orders\n  |   WHERE id = $1 <U+202E>-- safe\n  | state      approved\n", run.Output, StringComparison.Ordinal);
-        Assert.Contains("  $1 = text of 2 characters:\n  | 7<U+200B>\n  $2 = NULL\n", run.Output, StringComparison.Ordinal);
-        Assert.Contains(new string('d', 64), run.Output, StringComparison.Ordinal);
+        Assert.Contains("  | DELETE FROM orders\n  |   WHERE id = $1 ⟦U+202E⟧-- safe\n  | state      approved\n", run.Output, StringComparison.Ordinal);
+        Assert.Contains("  $1 = text of 2 characters:\n  | 7⟦U+200B⟧\n  $2 = NULL\n", run.Output, StringComparison.Ordinal);
+        Assert.Contains(Digest, run.Output, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -71,7 +73,7 @@ public sealed class DecideTests : CliFixture
         Assert.Equal((0, ""), (run.ExitCode, run.Error));
         Assert.Contains("  | DELETE FROM orders\n", run.Output, StringComparison.Ordinal);
         Assert.Contains("apr_1 is approved.", run.Output, StringComparison.Ordinal);
-        Assert.Equal(("apr_1", "approve", new DecideRequest(new string('d', 64), "ticket 7")), Assert.Single(Server.Decisions));
+        Assert.Equal(("apr_1", "approve", new DecideRequest(Digest, "ticket 7")), Assert.Single(Server.Decisions));
     }
 
     [Fact]
@@ -127,6 +129,19 @@ public sealed class DecideTests : CliFixture
     }
 
     [Fact]
+    public async Task A_request_whose_digest_does_not_belong_to_its_operations_is_not_decided()
+    {
+        await LogInAsync("bob");
+        Server.ApprovalRequests.Add(Request("apr_1", "DELETE FROM orders") with { Digest = new string('b', 64) });
+
+        var run = await RunAsync("approve", "apr_1", "--yes");
+
+        Assert.Equal(1, run.ExitCode);
+        Assert.Contains("does not belong to the operations", run.Error, StringComparison.Ordinal);
+        Assert.Empty(Server.Decisions);
+    }
+
+    [Fact]
     public async Task A_refusal_says_why_with_its_code()
     {
         await LogInAsync();
@@ -162,7 +177,7 @@ public sealed class DecideTests : CliFixture
 
         Assert.Equal(2, (await RunAsync("deny", "apr_1", "--yes")).ExitCode);
         Assert.Equal(0, (await RunAsync("deny", "apr_1", "--yes", "--comment", "not on Friday")).ExitCode);
-        Assert.Equal(("apr_1", "deny", new DecideRequest(new string('d', 64), "not on Friday")), Assert.Single(Server.Decisions));
+        Assert.Equal(("apr_1", "deny", new DecideRequest(Digest, "not on Friday")), Assert.Single(Server.Decisions));
     }
 
     [Fact]
@@ -174,6 +189,20 @@ public sealed class DecideTests : CliFixture
         var run = await RunAsync("withdraw", "apr_1");
 
         Assert.Equal((0, "apr_1 is cancelled.\n"), (run.ExitCode, run.Output));
+    }
+
+    [Fact]
+    public async Task A_reason_is_given_and_an_approval_taken_back()
+    {
+        await LogInAsync();
+        Server.ApprovalRequests.Add(Request("apr_1", "DELETE FROM orders"));
+
+        var reason = await RunAsync("request", "reason", "apr_1", "ticket 7");
+        var revoke = await RunAsync("request", "revoke", "apr_1", "--comment", "no longer");
+
+        Assert.Equal((0, "apr_1 is pending.\n"), (reason.ExitCode, reason.Output));
+        Assert.Equal("ticket 7", Server.ApprovalRequests[0].Reason);
+        Assert.Equal((0, "apr_1 is revoked.\n"), (revoke.ExitCode, revoke.Output));
     }
 
     [Theory]

@@ -1,6 +1,8 @@
+using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using Countersign.Policy.Contracts;
+using Countersign.Policy.Contracts.Sealing;
 using Countersign.Recorder.Contracts;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
@@ -20,14 +22,17 @@ internal sealed partial class FakeServer
 
     public List<JsonElement> PolicyBodies { get; } = [];
 
-    public object CheckAnswer { get; set; } = new { errors = Array.Empty<object>() };
+    public PolicyCheckResult CheckAnswer { get; set; } = new([]);
 
-    public object TestAnswer { get; set; } = new { tests = Array.Empty<object>() };
+    public PolicyTestReport TestAnswer { get; set; } = new([]);
 
     public Explanation ExplainAnswer { get; set; } = new(new Decision { Outcome = Outcome.Allow, BundleVersion = 3 }, [], []);
 
+    public ECDiffieHellman SealingKey { get; } = ECDiffieHellman.Create(ECCurve.NamedCurves.nistP256);
+
     private void MapPolicy(WebApplication app)
     {
+        app.MapGet("/proxy/v1/sealing-key", () => CredentialSealing.Describe(SealingKey.PublicKey));
         IResult Keep(JsonElement body, object answer)
         {
             PolicyBodies.Add(body.Clone());
@@ -37,7 +42,8 @@ internal sealed partial class FakeServer
         app.MapPost("/policy/v1/check", (JsonElement body) => Keep(body, CheckAnswer));
         app.MapPost("/policy/v1/test", (JsonElement body) => Keep(body, TestAnswer));
         app.MapPost("/policy/v1/explain", (JsonElement body) => Keep(body, ExplainAnswer));
-        app.MapPost("/policy/v1/changes", (JsonElement body) => Keep(body, new { requestId = "apr_change", digest = new string('c', 64), version = 4, diff = "+ rule one\n- rule two", link = $"{Address}approval/requests/apr_change" }));
+        app.MapPost("/policy/v1/changes", (JsonElement body) => Keep(body, new PolicyChangeResult("apr_change", new string('c', 64), 4, "+ rule one\n- rule two", $"{Address}approval/requests/apr_change")));
+        app.MapGet("/policy/v1/documents", () => new PolicyDocumentsInForce(3, [new BundleDocument("base.yaml", "a: 1\n"), new BundleDocument("other.yaml", "b: 1\n")]));
         app.MapGet("/policy/v1/connections", () => new[]
         {
             new Connection { Name = "shop", Protocol = "postgres", Host = "db.example.com", Port = 5432, Database = "shop", Labels = new Dictionary<string, string> { ["env"] = "prod" } },

@@ -41,6 +41,8 @@ internal sealed partial class FakeServer : IAsyncDisposable
 
     public bool Enrolled { get; set; } = true;
 
+    public bool Bootstrap { get; set; }
+
     public List<RequestView> ApprovalRequests { get; } = [];
 
     public List<(string Id, string Verb, DecideRequest Decision)> Decisions { get; } = [];
@@ -106,14 +108,18 @@ internal sealed partial class FakeServer : IAsyncDisposable
         var claims = JsonSerializer.Serialize(new
         {
             iss = "identity", aud = audience, sub = $"pri_{person}", jti = $"{Interlocked.Increment(ref _counter)}", iat = now, exp = now + AccessTokenSeconds,
-            person = $"per_{person}", name = $"{person}@example.com", kind = "human", groups = new[] { "engineers" }, enrolled = Enrolled, auth_time = now, amr = new[] { "pwd" }, nonce,
+            person = $"per_{person}", name = $"{person}@example.com", kind = "human", bootstrap = Bootstrap, groups = new[] { "engineers" }, enrolled = Enrolled, auth_time = now, amr = new[] { "pwd" }, nonce,
         });
         var token = $"{Base64Url.EncodeToString("{}"u8)}.{Base64Url.EncodeToString(Encoding.UTF8.GetBytes(claims))}.{Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(8))}";
         _accessTokens[token] = audience;
         return token;
     }
 
-    public async ValueTask DisposeAsync() => await _app.DisposeAsync();
+    public async ValueTask DisposeAsync()
+    {
+        await _app.DisposeAsync();
+        SealingKey.Dispose();
+    }
 
     private bool IsGood(HttpContext context, string audience)
     {
@@ -178,11 +184,11 @@ internal sealed partial class FakeServer : IAsyncDisposable
             return Results.NoContent();
         });
         app.MapGet("/identity/v1/persons", () => Persons);
-        app.MapPost("/identity/v1/persons/{id}/enrolment", (string id) => new { requestId = "apr_enrol", digest = new string('e', 64), text = $"+ {id} is enrolled", link = $"{Address}approval/requests/apr_enrol" });
-        app.MapPost("/identity/v1/persons/{id}/links", (string id, JsonElement body) => new { requestId = "apr_link", digest = new string('f', 64), diff = $"+ {id} and {body.GetProperty("person")} are one human" });
+        app.MapPost("/identity/v1/persons/{id}/enrolment", (string id) => new { requestId = "apr_enrol", digest = new string('e', 64), text = $"+ {id} is enrolled", state = "pending", link = $"{Address}approval/requests/apr_enrol" });
+        app.MapPost("/identity/v1/persons/{id}/links", (string id, JsonElement body) => new { requestId = "apr_link", digest = new string('f', 64), text = $"+ {id} and {body.GetProperty("person")} are one human", state = "pending", link = $"{Address}approval/requests/apr_link" });
         app.MapPost("/identity/v1/persons/{id}/disable", () => Results.NoContent());
         app.MapDelete("/identity/v1/persons/{id}/enrolment", () => Results.NoContent());
-        app.MapPost("/identity/v1/service-accounts", (JsonElement body) => Results.Accepted(value: new { requestId = "apr_account", digest = new string('1', 64), text = $"+ service account {body.GetProperty("name")}", state = "pending" }));
+        app.MapPost("/identity/v1/service-accounts", (JsonElement body) => Results.Accepted(value: new { requestId = "apr_account", digest = new string('1', 64), text = $"+ service account {body.GetProperty("name")}", state = "pending", link = $"{Address}approval/requests/apr_account" }));
         app.MapGet("/proxy/v1/endpoint", () => new { postgres = ProxyEndpoint });
         app.MapGet("/proxy/v1/ca", () => "-----BEGIN CERTIFICATE-----\nZmFrZQ==\n-----END CERTIFICATE-----\n");
     }
@@ -199,16 +205,20 @@ internal sealed partial class FakeServer : IAsyncDisposable
         app.MapGet("/approval/v1/requests/{id}", (string id) => ApprovalRequests.FirstOrDefault(request => request.Id == id) is { } found
             ? Results.Ok(found)
             : Results.Json(new { title = "Not found", detail = "There is no such request.", code = "unknown-request" }, statusCode: 404));
-        app.MapPost("/approval/v1/requests/{id}/{verb}", (string id, string verb, DecideRequest? decision) =>
+        IResult Change(string id, Func<RequestView, RequestView> change)
         {
             var index = ApprovalRequests.FindIndex(request => request.Id == id);
-            if (verb == "withdraw")
-            {
-                return Results.Ok(ApprovalRequests[index] = ApprovalRequests[index] with { State = RequestState.Cancelled });
-            }
+            return Results.Ok(ApprovalRequests[index] = change(ApprovalRequests[index]));
+        }
 
-            Decisions.Add((id, verb, decision!));
-            if (decision!.Digest != ApprovalRequests[index].Digest)
+        app.MapPost("/approval/v1/requests/{id}/withdraw", (string id, WithdrawRequest? _) => Change(id, request => request with { State = RequestState.Cancelled }));
+        app.MapPost("/approval/v1/requests/{id}/reason", (string id, ExplainRequest explain) => Change(id, request => request with { Reason = explain.Reason }));
+        app.MapPost("/approval/v1/requests/{id}/revoke", (string id, RevokeRequest? _) => Change(id, request => request with { State = RequestState.Revoked }));
+        app.MapPost("/approval/v1/requests/{id}/{verb}", (string id, string verb, DecideRequest decision) =>
+        {
+            var index = ApprovalRequests.FindIndex(request => request.Id == id);
+            Decisions.Add((id, verb, decision));
+            if (decision.Digest != ApprovalRequests[index].Digest)
             {
                 return Results.Json(new { title = "Conflict", detail = "Another digest.", code = "digest-mismatch" }, statusCode: 409);
             }

@@ -116,7 +116,7 @@ public sealed class LoginTests : CliFixture
             "login", "--browser");
 
         Assert.Equal(1, run.ExitCode);
-        Assert.Contains("access_denied (not <U+001B>[31mtoday)", run.Error, StringComparison.Ordinal);
+        Assert.Contains("access_denied (not ⟦U+001B⟧[31mtoday)", run.Error, StringComparison.Ordinal);
     }
 
     [Fact]

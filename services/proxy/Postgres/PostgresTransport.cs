@@ -18,6 +18,33 @@ internal abstract class PostgresTransport : IDisposable
     /// <summary>Says that nothing more will be written.</summary>
     public abstract void EndWriting();
 
+    /// <summary>
+    /// Reads and drops what still comes, for a moment: closing a socket with unread bytes resets it, and the peer would lose the error that it was
+    /// just told.
+    /// </summary>
+    public async Task LingerAsync()
+    {
+        var scrap = new byte[4096];
+        using var enough = new CancellationTokenSource(TimeSpan.FromMilliseconds(500));
+        try
+        {
+            for (var left = 1 << 20; left > 0;)
+            {
+                var read = await ReadAsync(scrap).AsTask().WaitAsync(enough.Token).ConfigureAwait(false);
+                if (read == 0)
+                {
+                    return;
+                }
+
+                left -= read;
+            }
+        }
+        catch (Exception error) when (error is IOException or SocketException or ObjectDisposedException or OperationCanceledException or InvalidOperationException)
+        {
+            // It was a courtesy.
+        }
+    }
+
     /// <summary>Closes the connection; reads and writes under way fail.</summary>
     public abstract void Dispose();
 }
@@ -32,12 +59,13 @@ internal sealed class SocketTransport(Socket socket) : PostgresTransport
     public override ValueTask WriteAsync(ReadOnlyMemory<byte> bytes)
     {
         var sending = socket.SendAsync(bytes, SocketFlags.None);
-        if (sending.IsCompletedSuccessfully && sending.Result == bytes.Length)
+        if (!sending.IsCompletedSuccessfully)
         {
-            return ValueTask.CompletedTask;
+            return FinishAsync(sending.AsTask(), bytes);
         }
 
-        return FinishAsync(sending, bytes);
+        var sent = sending.Result;
+        return sent == bytes.Length ? ValueTask.CompletedTask : FinishAsync(Task.FromResult(sent), bytes);
     }
 
     public override void EndWriting()
@@ -58,7 +86,7 @@ internal sealed class SocketTransport(Socket socket) : PostgresTransport
 
     public override void Dispose() => socket.Dispose();
 
-    private async ValueTask FinishAsync(ValueTask<int> sending, ReadOnlyMemory<byte> bytes)
+    private async ValueTask FinishAsync(Task<int> sending, ReadOnlyMemory<byte> bytes)
     {
         var sent = await sending.ConfigureAwait(false);
         while (sent < bytes.Length)

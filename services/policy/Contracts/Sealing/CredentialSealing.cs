@@ -125,10 +125,10 @@ public static class CredentialSealing
             connection.Name, connection.Protocol, connection.Host, connection.Port.ToString(System.Globalization.CultureInfo.InvariantCulture), connection.Tls,
             connection.TrustedCertificates ?? "",
         ];
+        Span<byte> count = stackalloc byte[4];
         foreach (var part in parts)
         {
             var bytes = Encoding.UTF8.GetBytes(part);
-            Span<byte> count = stackalloc byte[4];
             System.Buffers.Binary.BinaryPrimitives.WriteInt32BigEndian(count, bytes.Length);
             stream.Write(count);
             stream.Write(bytes);

@@ -18,7 +18,9 @@ public sealed class PostgresCatalogs(Func<string, SqlAnalysis?> parse, TimeProvi
 /// The catalog of one database, read when it is first needed and again when it may have changed: after DDL through the gateway, when a result comes from
 /// an unknown relation, and after <see cref="Lifetime"/> (DDL that went past the gateway). Until then what it doesn't know is masked.
 /// </summary>
+#pragma warning disable CA1001 // Lives as long as the process; a semaphore without a wait handle holds nothing that must be given back.
 public sealed class PostgresCatalog
+#pragma warning restore CA1001
 {
     private readonly Func<string, SqlAnalysis?> _parse;
     private readonly TimeProvider _clock;

@@ -1,39 +1,26 @@
 using Countersign.Policy.Contracts;
 using Countersign.Proxy.Path;
 using Countersign.Proxy.Path.Mask;
+using Countersign.Proxy.Sql.Analysis;
 
 namespace Countersign.Proxy.Postgres.Ports;
 
-/// <summary>Step 2 of the path for PostgreSQL: text to facts, by the real grammar, cached.</summary>
+/// <summary>Step 2 of the path for PostgreSQL: text to facts, by the real grammar, cached; and what must be masked, by the target's catalog.</summary>
 public interface IPostgresUnderstanding
 {
     /// <summary>Reads a text. The bytes are exactly what the target would get (standard_conforming_strings is on, the encoding UTF8).</summary>
-    /// <param name="session">Whose text it is; connection and database choose the catalog for masking.</param>
     /// <param name="text">UTF-8 without a terminator; not kept.</param>
     /// <param name="cancellation">Ends the session.</param>
-    ValueTask<UnderstoodText> ReadAsync(PathSession session, ReadOnlyMemory<byte> text, CancellationToken cancellation);
-}
+    ValueTask<SqlAnalysis> AnalyzeAsync(ReadOnlyMemory<byte> text, CancellationToken cancellation);
 
-/// <summary>What a text means. One instance may be shared by all operations with this text.</summary>
-public sealed class UnderstoodText
-{
-    private volatile Operations.TextEffects? _effects;
+    /// <summary>Makes sure that the catalog of the session's target is as new as its masks need. Completes synchronously where it is; a catalog that can't be read is no error here.</summary>
+    ValueTask ReadyAsync(PathSession session, CancellationToken cancellation);
 
-    /// <summary>For the policy.</summary>
-    public required OperationFacts Facts { get; init; }
+    /// <summary>Says that an operation that may change the catalog has come into effect (its transaction has ended).</summary>
+    /// <param name="session">The session.</param>
+    /// <param name="tainted">Relations that an approved operation filled from masked columns.</param>
+    void CatalogChanged(PathSession session, IReadOnlyList<ObjectName> tainted);
 
-    /// <summary>Exact text with secrets masked, for the record.</summary>
-    public required string RecordedText { get; init; }
-
-    /// <summary>The text from its first to its last token, for the digest.</summary>
-    public required string DigestText { get; init; }
-
-    /// <summary>What must be masked in its results.</summary>
-    public required IMaskAnalysis Masking { get; init; }
-
-    /// <summary>What a text without parameters gives the path; shared.</summary>
-    internal UnderstoodOperation WithoutParameters => field ??= new UnderstoodOperation(Facts, RecordedText, [], Masking);
-
-    /// <summary>Prepared statements and cursors that the text makes, uses or ends; found on first use.</summary>
-    internal Operations.TextEffects Effects(ReadOnlySpan<byte> text) => _effects ??= Operations.TextEffects.Find(Facts, text);
+    /// <summary>The mask analysis of an analysis for this session's target; called once a distinct text in a session, its plan for every operation.</summary>
+    IMaskAnalysis Masking(PathSession session, SqlAnalysis analysis);
 }

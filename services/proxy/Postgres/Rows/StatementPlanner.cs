@@ -148,7 +148,7 @@ internal sealed class StatementPlanner(MaskScope scope, SqlStatement statement, 
         return false;
     }
 
-    private IReadOnlyList<OutputMask>? Outputs()
+    private List<OutputMask>? Outputs()
     {
         if (statement.Copy is { Relation: { } relation } copy)
         {

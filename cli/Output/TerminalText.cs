@@ -1,14 +1,16 @@
 using System.Globalization;
 using System.Text;
+using Countersign.Approval.Contracts;
 
 namespace Countersign.Cli.Output;
 
 /// <summary>
-/// Makes text from elsewhere safe and exact to look at: whatever could move the cursor, reorder, hide or imitate is shown as
-/// <c>&lt;U+202E&gt;</c>, and nothing is left out. Two different texts never look the same for a reason other than the shapes of letters,
-/// which <see cref="Unusual"/> names.
+/// Makes text from elsewhere safe and exact to look at on a terminal: whatever could move the cursor, reorder, hide or imitate is shown as
+/// <c>⟦U+202E⟧</c>, as on the page of a request (<see cref="VisibleText"/>), and nothing is left out. Stricter than a page has to be: a terminal has no
+/// markup that isolates directions or keeps marks in their cell. Two different texts never look the same for a reason other than the shapes of
+/// letters, which <see cref="Unusual"/> names.
 /// </summary>
-internal static class VisibleText
+internal static class TerminalText
 {
     /// <summary>For one line: line breaks are shown as code points too.</summary>
     public static string Line(string text)
@@ -43,8 +45,7 @@ internal static class VisibleText
                 continue;
             }
 
-            // The mark of an escape must not be forgeable: a text that has it itself gets its first character escaped.
-            if (MustEscape(rune) || rest.StartsWith("<U+"))
+            if (MustEscape(rune))
             {
                 Escape(result, rune.Value);
             }
@@ -57,7 +58,7 @@ internal static class VisibleText
         }
     }
 
-    private static void Escape(StringBuilder result, int value) => result.Append(CultureInfo.InvariantCulture, $"<U+{value:X4}>");
+    private static void Escape(StringBuilder result, int value) => result.Append(CultureInfo.InvariantCulture, $"{VisibleText.Open}U+{value:X4}{VisibleText.Close}");
 
     private static bool MustEscape(Rune rune) => Rune.GetUnicodeCategory(rune) switch
     {
@@ -65,7 +66,8 @@ internal static class VisibleText
         UnicodeCategory.OtherNotAssigned or UnicodeCategory.LineSeparator or UnicodeCategory.ParagraphSeparator => true,
         UnicodeCategory.NonSpacingMark or UnicodeCategory.EnclosingMark => true,
         UnicodeCategory.SpaceSeparator => rune.Value != ' ',
-        _ => IsRightToLeft(rune.Value) || IsBlank(rune.Value),
+        // The brackets of an escape must not be forgeable.
+        _ => rune.Value is VisibleText.Open or VisibleText.Close || IsRightToLeft(rune.Value) || IsBlank(rune.Value),
     };
 
     // Right-to-left letters reorder the punctuation around them where a terminal implements UAX 9, without any control character.
