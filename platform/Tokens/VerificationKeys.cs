@@ -53,8 +53,11 @@ public sealed class VerificationKeys
             ValidAudience = audience,
             ValidateLifetime = requireExpiry,
             RequireExpirationTime = requireExpiry,
-            LifetimeValidator = (notBefore, expires, _, _) =>
-                expires is { } end && now.UtcDateTime < end + Leeway && (notBefore is not { } start || now.UtcDateTime >= start - Leeway),
+            // A validator of one's own is asked even where the lifetime isn't validated: types that don't expire must have none.
+            LifetimeValidator = requireExpiry
+                ? (notBefore, expires, _, _) =>
+                    expires is { } end && now.UtcDateTime - Leeway < end && (notBefore is not { } start || now.UtcDateTime + Leeway >= start)
+                : null,
         };
         var result = await Handler.ValidateTokenAsync(token, parameters).ConfigureAwait(false);
         if (!result.IsValid)

@@ -154,6 +154,22 @@ public sealed record DecideRequest(string Digest, string Comment = "");
 /// <param name="Assertion">Session assertion of the executor.</param>
 public sealed record RedeemRequest(int Index, string Digest, string RedemptionId, string Assertion);
 
+/// <summary>Answer to <see cref="RedeemRequest"/>.</summary>
+/// <param name="Grant">The grant, a compact JWS; the same bytes for the same redemption.</param>
+public sealed record RedeemResult(string Grant);
+
+/// <summary><c>POST /approval/v1/requests/{id}/withdraw</c>: a person sends nothing, the proxy the session assertion of the requester.</summary>
+/// <param name="Assertion">Session assertion; null from a person.</param>
+public sealed record WithdrawRequest(string? Assertion = null);
+
+/// <summary><c>POST /approval/v1/requests/{id}/reason</c>, by the requester, while it is pending and has none.</summary>
+/// <param name="Reason">Not empty.</param>
+public sealed record ExplainRequest(string Reason);
+
+/// <summary><c>POST /approval/v1/requests/{id}/revoke</c>, by the requester or any enrolled person.</summary>
+/// <param name="Comment">May be empty.</param>
+public sealed record RevokeRequest(string Comment = "");
+
 /// <summary>Claims of a grant: ES256 JWS, typ <c>cs-grant+jwt</c> (docs/formats/grant.md).</summary>
 public sealed record GrantClaims
 {

@@ -107,7 +107,8 @@ public sealed record NativeLoginResult(string ServerSignature, string Assertion)
 /// <summary><c>POST /identity/v1/credentials</c> with the person's own token.</summary>
 /// <param name="Connections">Names, or <c>*</c> for all that policy allows.</param>
 /// <param name="LifetimeSeconds">60 to 43,200.</param>
-public sealed record CreateCredential(IReadOnlyList<string> Connections, int LifetimeSeconds);
+/// <param name="ServiceAccount">Person id of a service account that the caller owns; null for the caller's own.</param>
+public sealed record CreateCredential(IReadOnlyList<string> Connections, int LifetimeSeconds, string? ServiceAccount = null);
 
 /// <summary>A new access credential. The secret is shown once and kept only as verifier.</summary>
 /// <param name="Credential">Its description.</param>

@@ -1,8 +1,21 @@
+using Countersign.Platform.Embedded;
+using Countersign.Platform.Hosting;
+using Countersign.Platform.Ports;
+
 namespace Countersign.Identity.Host;
 
+/// <summary>Identity as a process of its own.</summary>
 internal static class Program
 {
-    private static void Main()
+    private static async Task Main(string[] args)
     {
+        var builder = WebApplication.CreateBuilder(args);
+        builder.AddCountersignHosting("identity");
+        builder.AddEmbeddedPlatform(builder.Configuration["Countersign:Data"] ?? "./.countersign", AppIds.Identity);
+        builder.AddIdentityService();
+        var app = builder.Build();
+        app.UseCountersignHosting();
+        app.MapIdentityService();
+        await app.RunAsync();
     }
 }

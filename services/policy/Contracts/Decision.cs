@@ -1,14 +1,17 @@
+using System.Text.Json.Serialization;
+
 namespace Countersign.Policy.Contracts;
 
 /// <summary>The three answers, ordered by strictness: a larger value always wins (invariant I4).</summary>
+[JsonConverter(typeof(JsonStringEnumConverter<Outcome>))]
 public enum Outcome
 {
     /// <summary>May be forwarded once it is recorded.</summary>
-    Allow = 0,
+    [JsonStringEnumMemberName("allow")] Allow = 0,
     /// <summary>Waits for other people.</summary>
-    RequireApproval = 1,
+    [JsonStringEnumMemberName("require_approval")] RequireApproval = 1,
     /// <summary>Refused.</summary>
-    Deny = 2,
+    [JsonStringEnumMemberName("deny")] Deny = 2,
 }
 
 /// <summary>Who asks, as far as policies can see.</summary>
@@ -70,25 +73,27 @@ public sealed record Decision
 }
 
 /// <summary>Recording level of an operation (design: Recording).</summary>
+[JsonConverter(typeof(JsonStringEnumConverter<RecordLevel>))]
 public enum RecordLevel
 {
     /// <summary>May be lost in a crash; for allowed reads only.</summary>
-    Buffered = 0,
+    [JsonStringEnumMemberName("buffered")] Buffered = 0,
     /// <summary>On the proxy's disk before anything has an effect.</summary>
-    Durable = 1,
+    [JsonStringEnumMemberName("durable")] Durable = 1,
     /// <summary>The recorder has it.</summary>
-    Acknowledged = 2,
+    [JsonStringEnumMemberName("acknowledged")] Acknowledged = 2,
 }
 
 /// <summary>What a refused filter on a masked column gets.</summary>
+[JsonConverter(typeof(JsonStringEnumConverter<FilterOnMasked>))]
 public enum FilterOnMasked
 {
     /// <summary>Refused (the default).</summary>
-    Deny = 0,
+    [JsonStringEnumMemberName("deny")] Deny = 0,
     /// <summary>Held for approval.</summary>
-    RequireApproval = 1,
+    [JsonStringEnumMemberName("require_approval")] RequireApproval = 1,
     /// <summary>Allowed.</summary>
-    Allow = 2,
+    [JsonStringEnumMemberName("allow")] Allow = 2,
 }
 
 /// <summary>Terms of a decision beside its answer. Where several rules give one, the strictest wins.</summary>
@@ -108,6 +113,11 @@ public sealed record Obligations
     public FilterOnMasked FilterOnMasked { get; init; } = FilterOnMasked.Deny;
     /// <summary>What a statement gets that reads a masked column and writes anything: held or denied, never allowed.</summary>
     public Outcome Laundering { get; init; } = Outcome.Deny;
+    /// <summary>
+    /// On what terms an allowed operation is held that filters on a masked column or launders one, where <see cref="FilterOnMasked"/> or
+    /// <see cref="Laundering"/> says require approval. Null where neither does; without terms such an operation is refused.
+    /// </summary>
+    public ApprovalTerms? MaskingTerms { get; init; }
 }
 
 /// <summary>One masked column.</summary>

@@ -1,6 +1,7 @@
 using Countersign.Approval.Contracts;
 using Countersign.Identity.Contracts;
 using Countersign.Policy.Contracts;
+using Countersign.Proxy.Path.Decide;
 using Countersign.Proxy.Path.Mask;
 using Countersign.Proxy.Path.Record;
 
@@ -27,6 +28,9 @@ public sealed class PathSession
     public required string ClientAddress { get; init; }
     /// <summary>The recording.</summary>
     public required ISessionRecording Recording { get; init; }
+
+    /// <summary>Decisions of this session under the bundle in force; only its own loop uses it.</summary>
+    internal DecisionCache Decisions { get; } = new();
 }
 
 /// <summary>The smallest thing that is decided. Owns its bytes: it outlives read buffers. Protocol adapters derive from it.</summary>

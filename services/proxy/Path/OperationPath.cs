@@ -3,6 +3,7 @@ using Countersign.Policy.Contracts;
 using Countersign.Proxy.Path.Decide;
 using Countersign.Proxy.Path.Hold;
 using Countersign.Proxy.Path.Mask;
+using Countersign.Proxy.Path.Record;
 using Countersign.Recorder.Contracts;
 
 namespace Countersign.Proxy.Path;
@@ -48,7 +49,7 @@ public sealed class OperationPath(IDecider decider, IApprovals approvals, TimePr
 
             // 5 Redeem: decided again under the bundle of now, then once, at the workflow.
             (decision, masking) = decider.Decide(session, understood, clock.GetUtcNow());
-            var redeemed = await hold.RedeemAsync(operation, held, decision, cancellation).ConfigureAwait(false);
+            var redeemed = await hold.RedeemAsync(operation, held, decision, peer, cancellation).ConfigureAwait(false);
             if (redeemed.Refusal is { } late)
             {
                 return await RefuseAsync(session, operation, understood, decision, late, peer, cancellation).ConfigureAwait(false);

@@ -135,6 +135,25 @@ public sealed class SqlBlock
     /// <summary>True where a NATURAL JOIN compares columns that the text doesn't name: every source's columns are filters.</summary>
     public bool NaturalJoin { get; internal set; }
 
+    /// <summary>True where USING merges columns: a star shows such a column once.</summary>
+    public bool MergesColumns { get; internal set; }
+
+    /// <summary>True for the sub-select of EXISTS: what it yields doesn't matter.</summary>
+    public bool ForExistence { get; internal set; }
+
+    /// <summary>
+    /// What is compared, calculated or sorted within an expression (operators, CASE conditions, FILTER, OVER): errors, and how often a row
+    /// comes, can tell its value even where the output itself is never shown.
+    /// </summary>
+    public SqlReads Compared { get; } = new();
+
+    /// <summary>Outputs that ORDER BY, GROUP BY or DISTINCT ON name by their position, from 1.</summary>
+    public IReadOnlyList<int> Ordinals => ordinals ?? (IReadOnlyList<int>)[];
+
+    private List<int>? ordinals;
+
+    internal void AddOrdinal(int ordinal) => (ordinals ??= []).Add(ordinal);
+
     /// <summary>Calls of functions that may have effects, those in FROM too.</summary>
     public IReadOnlyList<SqlCall> Calls => calls ?? (IReadOnlyList<SqlCall>)[];
 
@@ -232,6 +251,12 @@ public sealed class SqlReads
 
     private List<SqlColumn>? columns;
     private List<SqlBlock>? blocks;
+    private List<ObjectName>? functions;
+
+    /// <summary>Functions called in it that are not on the list of known pure functions of pg_catalog.</summary>
+    public IReadOnlyList<ObjectName> Functions => functions ?? (IReadOnlyList<ObjectName>)[];
+
+    internal void Add(ObjectName function) => (functions ??= []).Add(function);
 
     /// <summary>Column references.</summary>
     public IReadOnlyList<SqlColumn> Columns => columns ?? (IReadOnlyList<SqlColumn>)[];

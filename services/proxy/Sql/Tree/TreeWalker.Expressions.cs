@@ -40,12 +40,26 @@ internal ref partial struct TreeWalker
                 break;
             case NodeName.A_Expr:
                 Operator(tree.Child(fields, NodeName.name), tree.Text(fields, NodeName.kind));
+                if (!PassesValues(NameOf(tree.Child(fields, NodeName.name)).Name))
+                {
+                    work.Sink = Compared(work);
+                }
+
                 Parts(fields, work);
+                break;
+            case NodeName.CaseExpr or NodeName.CaseWhen:
+                Case(fields, work);
                 break;
             case NodeName.SubLink:
                 Operator(tree.Child(fields, NodeName.operName), null);
-                Push(tree.Child(fields, NodeName.testexpr), work.Block, work.Sink);
-                SubSelect(tree.Child(fields, NodeName.subselect), work);
+                var exists = tree.Is(fields, NodeName.subLinkType, "EXISTS_SUBLINK"u8);
+                if (tree.Child(fields, NodeName.testexpr) is var tested and not 0)
+                {
+                    work.Sink = Compared(work);
+                    Push(tested, work.Block, work.Sink);
+                }
+
+                SubSelect(tree.Child(fields, NodeName.subselect), work).ForExistence = exists;
                 break;
             case NodeName.SortBy:
                 Operator(tree.Child(fields, NodeName.useOp), null);
@@ -126,7 +140,7 @@ internal ref partial struct TreeWalker
 
     private void Named(int range, Work work) => statement.AddRelation(RelationName(range), work.Access);
 
-    private void SubSelect(int query, Work work)
+    private SqlBlock SubSelect(int query, Work work)
     {
         var type = tree.TypeOf(query);
         if (!IsQuery(type))
@@ -134,7 +148,9 @@ internal ref partial struct TreeWalker
             throw new UnknownNodeException("sub-select");
         }
 
-        work.Sink.Add(StartQuery(type, tree.Unwrap(query), work.Block, work.Block.Scope));
+        var block = StartQuery(type, tree.Unwrap(query), work.Block, work.Block.Scope);
+        work.Sink.Add(block);
+        return block;
     }
 
     private readonly SqlColumn Column(int fields)
@@ -197,6 +213,7 @@ internal ref partial struct TreeWalker
         var name = NameOf(tree.Child(fields, NodeName.funcname));
         if (!statement.AddFunction(name))
         {
+            work.Sink.Add(name);
             var reads = work.Sink.Call ?? new SqlReads();
             work.Block.Add(new SqlCall(name, reads));
             work.Sink = work.Sink with { Call = reads };
@@ -212,7 +229,7 @@ internal ref partial struct TreeWalker
             SetConfig(fields);
         }
 
-        Parts(fields, work);
+        Arguments(fields, name, work);
     }
 
     private readonly void SetConfig(int fields)

@@ -122,6 +122,9 @@ internal ref partial struct TreeWalker
         Push(tree.Child(fields, NodeName.havingClause), block, filters);
         Push(tree.Child(fields, NodeName.groupClause), block, filters);
         Push(tree.Child(fields, NodeName.whereClause), block, filters);
+        Ordinals(tree.Child(fields, NodeName.sortClause), block);
+        Ordinals(tree.Child(fields, NodeName.groupClause), block);
+        Ordinals(tree.Child(fields, NodeName.distinctClause), block);
         if (tree.Child(fields, NodeName.distinctClause) is var distinct and not 0)
         {
             block.Distinct = true;
@@ -157,6 +160,7 @@ internal ref partial struct TreeWalker
             Locks(fields);
             var filters = new Sink(block.Filters);
             Push(tree.Child(fields, NodeName.sortClause), block, filters);
+            Ordinals(tree.Child(fields, NodeName.sortClause), block);
             Push(tree.Child(fields, NodeName.limitCount), block, filters);
             Push(tree.Child(fields, NodeName.limitOffset), block, filters);
             pending.Push(tree.Child(fields, NodeName.rarg));
@@ -503,6 +507,7 @@ internal ref partial struct TreeWalker
         foreach (var name in Strings(tree.Child(fields, NodeName.usingClause)))
         {
             block.Filters.Add(new SqlColumn([name], false));
+            block.MergesColumns = true;
         }
 
         // USING (…) AS alias makes a source of just those columns: not modelled.

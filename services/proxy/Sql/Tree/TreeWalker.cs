@@ -38,19 +38,23 @@ internal ref partial struct TreeWalker
     }
 
     /// <summary>Where column references go.</summary>
-    private readonly record struct Sink(SqlReads Reads, SqlReads? Call = null)
+    private readonly record struct Sink(SqlReads Reads, SqlReads? Call = null, SqlReads? Compared = null)
     {
         public void Add(SqlColumn column)
         {
             Reads.Add(column);
             Call?.Add(column);
+            Compared?.Add(column);
         }
 
         public void Add(SqlBlock block)
         {
             Reads.Add(block);
             Call?.Add(block);
+            Compared?.Add(block);
         }
+
+        public void Add(ObjectName function) => Reads.Add(function);
     }
 
     private struct Work

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Installs what Countersign needs on Debian, once: `demo` for quickstart.sh, `tests` for test.sh, `bench` for bench.sh. Says what it does.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+need=()
+want() { # PROGRAM PACKAGE...: remembers the packages if the program is missing
+    local program=$1
+    shift
+    if ! command -v "$program" > /dev/null 2>&1 && [ ! -x "$program" ]; then need+=("$@"); fi
+}
+
+what=${1:-}
+case $what in
+    demo | tests | bench) ;;
+    *) echo "usage: eng/install.sh demo|tests|bench" >&2; exit 2 ;;
+esac
+
+command -v dotnet > /dev/null || { echo "The .NET 10 SDK is missing: install it first (dotnet on PATH)." >&2; exit 1; }
+want psql postgresql-client
+if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' > /dev/null; then need+=(postgresql); fi
+want curl curl
+want jq jq
+want runuser util-linux
+if [ "$what" = bench ]; then want pgbouncer pgbouncer; fi
+
+if [ ${#need[@]} -gt 0 ]; then
+    echo "Installing Debian packages: ${need[*]}"
+    as_root=()
+    [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+    "${as_root[@]}" apt-get update -qq
+    # The demo and the tests start servers of their own; the package must not start or create one.
+    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${need[@]}" > /dev/null
+fi
+
+./eng/install-libpg-query.sh

@@ -1,0 +1,222 @@
+using System.Runtime.CompilerServices;
+using System.Text;
+using Countersign.Platform.Ports;
+using Microsoft.Data.Sqlite;
+
+namespace Countersign.Platform.Embedded;
+
+/// <summary>
+/// State of one service in one SQLite file (mode 0600): write-ahead log, <c>synchronous=FULL</c>, so that a completed write survives a power cut.
+/// Etags are row versions from one counter of the file that only grows, so that a key that was deleted and made again never shows an old etag.
+/// </summary>
+public sealed class SqliteStateStore : IStateStore, IDisposable
+{
+    /// <summary>Longest collection or key, in UTF-16 units.</summary>
+    public const int MaxKeyLength = 512;
+
+    /// <summary>Longest value, in bytes.</summary>
+    public const int MaxValueLength = 32 * 1024 * 1024;
+
+    private const string Schema = """
+        CREATE TABLE IF NOT EXISTS items (
+          collection TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (collection, key)) WITHOUT ROWID;
+        CREATE TABLE IF NOT EXISTS counter (id INTEGER PRIMARY KEY CHECK (id = 1), value INTEGER NOT NULL);
+        INSERT OR IGNORE INTO counter VALUES (1, 0);
+        """;
+
+    private static readonly UTF8Encoding Strict = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
+
+    // One writer and one reader: SQLite has a single writer anyway, and in WAL mode a reader doesn't wait for its fsync.
+    private readonly SemaphoreSlim _writing = new(1, 1);
+    private readonly SemaphoreSlim _reading = new(1, 1);
+    private readonly SqliteConnection _writer;
+    private readonly SqliteConnection _reader;
+
+    /// <summary>Opens or makes the file.</summary>
+    /// <param name="path">Path of the database file.</param>
+    /// <exception cref="PortUnavailableException">It can't be opened.</exception>
+    public SqliteStateStore(string path)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        try
+        {
+            _writer = DurableSqlite.Open(path);
+            DurableSqlite.Execute(_writer, Schema);
+            _reader = DurableSqlite.Open(path);
+        }
+        catch (Exception error) when (error is SqliteException or IOException or UnauthorizedAccessException)
+        {
+            _writer?.Dispose();
+            throw new PortUnavailableException($"state store {path} can't be opened", error);
+        }
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<StateItem?> GetAsync(string collection, string key, CancellationToken cancellation)
+    {
+        Check(collection, nameof(collection));
+        Check(key, nameof(key));
+        await _reading.WaitAsync(cancellation);
+        try
+        {
+            using var command = _reader.CreateCommand();
+            command.CommandText = "SELECT value, version FROM items WHERE collection = $collection AND key = $key";
+            command.Parameters.AddWithValue("$collection", collection);
+            command.Parameters.AddWithValue("$key", key);
+            using var row = command.ExecuteReader();
+            return row.Read() ? new StateItem(key, row.GetFieldValue<byte[]>(0), ETag(row.GetInt64(1))) : null;
+        }
+        catch (SqliteException error)
+        {
+            throw Unavailable(error);
+        }
+        finally
+        {
+            _reading.Release();
+        }
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<bool> TrySaveAsync(string collection, string key, ReadOnlyMemory<byte> value, string? etag, CancellationToken cancellation)
+    {
+        Check(collection, nameof(collection));
+        Check(key, nameof(key));
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(value.Length, MaxValueLength, nameof(value));
+        if (etag is not null && !IsETag(etag))
+        {
+            return false;
+        }
+
+        const string Insert = """
+            INSERT INTO items (collection, key, value, version) SELECT $collection, $key, $value, value + 1 FROM counter
+            WHERE true ON CONFLICT (collection, key) DO NOTHING
+            """;
+        const string Update = """
+            UPDATE items SET value = $value, version = (SELECT value + 1 FROM counter)
+            WHERE collection = $collection AND key = $key AND version = $version
+            """;
+        return await WriteAsync(etag is null ? Insert : Update, collection, key, value, etag, cancellation);
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<bool> TryDeleteAsync(string collection, string key, string etag, CancellationToken cancellation)
+    {
+        Check(collection, nameof(collection));
+        Check(key, nameof(key));
+        const string Delete = "DELETE FROM items WHERE collection = $collection AND key = $key AND version = $version";
+        return IsETag(etag) && await WriteAsync(Delete, collection, key, null, etag, cancellation);
+    }
+
+    /// <inheritdoc/>
+    public async IAsyncEnumerable<StateItem> ListAsync(string collection, [EnumeratorCancellation] CancellationToken cancellation)
+    {
+        Check(collection, nameof(collection));
+        var items = new List<StateItem>();
+        await _reading.WaitAsync(cancellation);
+        try
+        {
+            using var command = _reader.CreateCommand();
+            command.CommandText = "SELECT key, value, version FROM items WHERE collection = $collection";
+            command.Parameters.AddWithValue("$collection", collection);
+            using var row = command.ExecuteReader();
+            while (row.Read())
+            {
+                items.Add(new StateItem(row.GetString(0), row.GetFieldValue<byte[]>(1), ETag(row.GetInt64(2))));
+            }
+        }
+        catch (SqliteException error)
+        {
+            throw Unavailable(error);
+        }
+        finally
+        {
+            _reading.Release();
+        }
+
+        // SQLite compares UTF-8, ordinal order is that of UTF-16: they differ beyond the BMP.
+        items.Sort((left, right) => string.CompareOrdinal(left.Key, right.Key));
+        foreach (var item in items)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            yield return item;
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _reader.Dispose();
+        _writer.Dispose();
+        _reading.Dispose();
+        _writing.Dispose();
+    }
+
+    private async ValueTask<bool> WriteAsync(
+        string sql, string collection, string key, ReadOnlyMemory<byte>? value, string? etag, CancellationToken cancellation)
+    {
+        await _writing.WaitAsync(cancellation);
+        try
+        {
+            using var transaction = _writer.BeginTransaction(deferred: false);
+            using var command = _writer.CreateCommand();
+            command.Transaction = transaction;
+#pragma warning disable CA2100 // constants of this file only
+            command.CommandText = sql;
+#pragma warning restore CA2100
+            command.Parameters.AddWithValue("$collection", collection);
+            command.Parameters.AddWithValue("$key", key);
+            if (value is { } bytes)
+            {
+                command.Parameters.AddWithValue("$value", bytes.ToArray());
+            }
+
+            if (etag is not null)
+            {
+                command.Parameters.AddWithValue("$version", long.Parse(etag, System.Globalization.CultureInfo.InvariantCulture));
+            }
+
+            if (command.ExecuteNonQuery() != 1)
+            {
+                return false;
+            }
+
+            DurableSqlite.Execute(_writer, "UPDATE counter SET value = value + 1", transaction);
+            transaction.Commit();
+            return true;
+        }
+        catch (SqliteException error)
+        {
+            throw Unavailable(error);
+        }
+        finally
+        {
+            _writing.Release();
+        }
+    }
+
+    private static bool IsETag(string etag) => etag.Length is > 0 and < 19 && etag.All(char.IsAsciiDigit);
+
+    private static string ETag(long version) => version.ToString(System.Globalization.CultureInfo.InvariantCulture);
+
+    private static void Check(string text, string name)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(text, name);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(text.Length, MaxKeyLength, name);
+        try
+        {
+            // A lone surrogate would be stored as U+FFFD, and two keys would become one.
+            Strict.GetByteCount(text);
+        }
+        catch (EncoderFallbackException error)
+        {
+            throw new ArgumentException("not well-formed Unicode", name, error);
+        }
+
+        if (text.Contains('\0', StringComparison.Ordinal))
+        {
+            throw new ArgumentException("contains NUL", name);
+        }
+    }
+
+    private static PortUnavailableException Unavailable(SqliteException error) => new("the state store failed", error);
+}

@@ -1,0 +1,72 @@
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Mvc;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+
+namespace Countersign.Platform.Hosting;
+
+/// <summary>What every service process has: telemetry, health, problem details, callers, security headers and limits.</summary>
+public static class CountersignHosting
+{
+    /// <summary>Largest request body in bytes where a route says nothing else (<see cref="WithRequestBodyLimit"/>).</summary>
+    public const long DefaultRequestBodyLimit = 1024 * 1024;
+
+    /// <summary>Registers the services of hosting. May be called several times: the first name wins, what is there already isn't added again.</summary>
+    /// <param name="builder">Builder of the process.</param>
+    /// <param name="serviceName"><c>service.name</c> of the telemetry.</param>
+    public static IHostApplicationBuilder AddCountersignHosting(this IHostApplicationBuilder builder, string serviceName)
+    {
+        if (builder.Services.Any(service => service.ServiceType == typeof(HostingMarker)))
+        {
+            return builder;
+        }
+
+        builder.Services.AddSingleton(new HostingMarker(serviceName));
+        builder.Services.TryAddSingleton(TimeProvider.System);
+        Telemetry.Add(builder, serviceName);
+        builder.Services.AddHealthChecks();
+        builder.Services.AddProblemDetails(options => options.CustomizeProblemDetails = Problems.Complete);
+        builder.Services.AddExceptionHandler<ProblemExceptionHandler>();
+        builder.Services.AddRouting();
+        builder.Services.Configure<KestrelServerOptions>(options =>
+        {
+            options.AddServerHeader = false;
+            options.Limits.MaxRequestBodySize = DefaultRequestBodyLimit;
+            options.Limits.MaxRequestHeadersTotalSize = 96 * 1024;
+            options.Limits.MaxRequestHeaderCount = 64;
+            options.Limits.MaxRequestLineSize = 16 * 1024;
+            options.Limits.RequestHeadersTimeout = TimeSpan.FromSeconds(15);
+            options.Limits.KeepAliveTimeout = TimeSpan.FromSeconds(120);
+            options.Limits.MaxConcurrentConnections = 10_000;
+        });
+        // Errors are logged once, with their type, by the exception handler.
+        builder.Logging.AddFilter("Microsoft.AspNetCore.Diagnostics.ExceptionHandlerMiddleware", LogLevel.None);
+        return builder;
+    }
+
+    /// <summary>
+    /// Installs error handling, security headers, <c>/metrics</c>, <c>/health/live</c> and <c>/health/ready</c>. Call it once, before the routes of the services.
+    /// </summary>
+    public static WebApplication UseCountersignHosting(this WebApplication app)
+    {
+        app.UseMiddleware<SecurityHeaders>();
+        app.UseExceptionHandler();
+        app.UseStatusCodePages();
+        Health.Map(app);
+        Telemetry.Map(app);
+        return app;
+    }
+
+    /// <summary>Sets the largest request body of a route, in bytes.</summary>
+    public static TBuilder WithRequestBodyLimit<TBuilder>(this TBuilder builder, long bytes)
+        where TBuilder : IEndpointConventionBuilder
+        => builder.WithMetadata(new RequestSizeLimitAttribute(bytes));
+}
+
+/// <summary>Shows that hosting was added.</summary>
+internal sealed record HostingMarker(string ServiceName);

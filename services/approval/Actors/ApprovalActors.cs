@@ -1,0 +1,58 @@
+using System.Net;
+using System.Net.Sockets;
+using Countersign.Approval.Workflow;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Orleans.Configuration;
+using Orleans.Hosting;
+
+namespace Countersign.Approval.Actors;
+
+/// <summary>Composition of the workflows in one process.</summary>
+public static class ApprovalActors
+{
+    /// <summary>
+    /// Hosts the workflows as Orleans grains of this process. Membership is in memory, so that a restart on another port doesn't wait for the dead
+    /// member; documents and reminders are in the approval service's state store.
+    /// </summary>
+    /// <remarks>Needs <see cref="IEvidence"/>, <see cref="IGrantSigner"/>, effects and the keyed state store.</remarks>
+    /// <param name="builder">Builder of the process.</param>
+    /// <param name="siloPort">Loopback port of the silo; 0 for a free one.</param>
+    /// <param name="limits">Limits of requesters.</param>
+    public static IHostApplicationBuilder AddApprovalActors(this IHostApplicationBuilder builder, int siloPort, RequesterLimits limits)
+    {
+        ArgumentNullException.ThrowIfNull(builder);
+        var services = builder.Services;
+        services.TryAddSingleton(TimeProvider.System);
+        services.AddSingleton(limits);
+        services.AddSingleton<RequestIndex>();
+        services.AddSingleton<OwnProcess>();
+        services.AddSingleton<IWorkflowHost, OrleansWorkflowHost>();
+        services.AddSingleton(provider => new RequestParts(
+            provider.GetRequiredService<IEvidence>(), provider.GetRequiredService<IGrantSigner>(),
+            provider.GetRequiredService<IEffects<RequestDocument, RequestEffect>>(), provider.GetRequiredService<TimeProvider>()));
+        builder.UseOrleans(silo =>
+        {
+            silo.UseLocalhostClustering(siloPort == 0 ? FreePort() : siloPort, gatewayPort: 0, serviceId: "countersign-approval", clusterId: "countersign");
+            silo.AddReminders();
+            silo.Services.AddSingleton<IReminderTable, StateStoreReminderTable>();
+            silo.AddIncomingGrainCallFilter<OwnProcessFilter>();
+            silo.Configure<GrainCollectionOptions>(options => options.CollectionAge = TimeSpan.FromMinutes(5));
+        });
+        builder.Logging.AddFilter("Orleans", LogLevel.Warning);
+        // Says at every start that the machine's uptime was not completed in time.
+        builder.Logging.AddFilter("Orleans.Runtime.Watchdog", LogLevel.Error);
+        // After the silo: it wakes grains.
+        services.AddHostedService<RequestRecovery>();
+        return builder;
+    }
+
+    private static int FreePort()
+    {
+        using var probe = new TcpListener(IPAddress.Loopback, 0);
+        probe.Start();
+        return ((IPEndPoint)probe.LocalEndpoint).Port;
+    }
+}

@@ -1,0 +1,92 @@
+using Countersign.Approval.Workflow;
+using Countersign.Platform.Ports;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+
+namespace Countersign.Approval.Actors;
+
+/// <summary>
+/// What a restart must bring back: the index, before anything is served; then effects that a crash left in outboxes, and deadlines that passed
+/// while nothing ran (a reminder that came due then is up to a minute late).
+/// </summary>
+internal sealed partial class RequestRecovery(
+    [FromKeyedServices(AppIds.Approval)] IStateStore store, RequestIndex index, IWorkflowHost workflows, TimeProvider clock, ILogger<RequestRecovery> logger)
+    : IHostedLifecycleService, IDisposable
+{
+    private readonly List<(string Type, string Id)> _left = [];
+    private readonly CancellationTokenSource _stopping = new();
+    private Task _waking = Task.CompletedTask;
+
+    public async Task StartingAsync(CancellationToken cancellationToken)
+    {
+        var now = clock.GetUtcNow();
+        var count = 0;
+        await foreach (var item in store.ListAsync(Collections.Requests, cancellationToken))
+        {
+            var request = StateStoreDocuments.Read<RequestDocument>(item);
+            index.Update(request);
+            count++;
+            if (request.Outbox.Count > 0 || request.StateAt(now) != request.State)
+            {
+                _left.Add((WorkflowTypes.Request, item.Key));
+            }
+        }
+
+        await foreach (var item in store.ListAsync(Collections.Requesters, cancellationToken))
+        {
+            if (StateStoreDocuments.Read<RequesterDocument>(item).Outbox.Count > 0)
+            {
+                _left.Add((WorkflowTypes.Requester, item.Key));
+            }
+        }
+
+        LogRecovered(count, _left.Count);
+    }
+
+    public Task StartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public Task StartedAsync(CancellationToken cancellationToken)
+    {
+        _waking = Task.Run(WakeAllAsync, CancellationToken.None);
+        return Task.CompletedTask;
+    }
+
+    public async Task StoppingAsync(CancellationToken cancellationToken)
+    {
+        await _stopping.CancelAsync();
+        await _waking;
+    }
+
+    public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public Task StoppedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public void Dispose() => _stopping.Dispose();
+
+    private async Task WakeAllAsync()
+    {
+        foreach (var (type, id) in _left)
+        {
+            try
+            {
+                await workflows.SendAsync(type, id, ReadOnlyMemory<byte>.Empty, _stopping.Token);
+            }
+            catch (OperationCanceledException) when (_stopping.IsCancellationRequested)
+            {
+                return;
+            }
+            catch (PortUnavailableException error)
+            {
+                // Its deadline and the next command do the same.
+                LogNotWoken(error, type, id);
+            }
+        }
+    }
+
+    [LoggerMessage(3001, LogLevel.Information, "{Count} approval requests are known, {Left} workflows have something left to do")]
+    private partial void LogRecovered(int count, int left);
+
+    [LoggerMessage(3002, LogLevel.Warning, "{Type} {Id} could not be woken")]
+    private partial void LogNotWoken(Exception error, string type, string id);
+}

@@ -1,0 +1,159 @@
+using System.Text.Json;
+using Countersign.Approval.Workflow;
+using Countersign.Platform.Ports;
+
+namespace Countersign.Approval.Actors;
+
+/// <summary>
+/// One person as requester behind one envelope method. It asks the requests of the person how they stand and never the other way round, so
+/// that two actors can't wait for each other.
+/// </summary>
+public sealed class RequesterShell
+{
+    private readonly string _person;
+    private readonly IWorkflowHost _workflows;
+    private readonly IEvidence _evidence;
+    private readonly TimeProvider _clock;
+    private readonly WorkflowRunner<RequesterDocument, RequesterCommand, OpenEffect> _runner;
+
+    /// <summary>A shell over a host.</summary>
+    public RequesterShell(
+        string person, IRunnerHost<RequesterDocument> host, IWorkflowHost workflows, IEvidence evidence, RequesterLimits limits, TimeProvider clock)
+    {
+        _person = person;
+        _workflows = workflows;
+        _evidence = evidence;
+        _clock = clock;
+        _runner = new(new RequesterWorkflow(limits), host, new Opening(workflows), new Nudge(), clock);
+    }
+
+    /// <summary>Whether <see cref="TidyAsync"/> has something to do.</summary>
+    public bool Untidy => _runner.Untidy;
+
+    /// <summary>Handles one message.</summary>
+    /// <param name="message">JSON of a <see cref="RequesterMessage"/>; empty for a wake-up.</param>
+    /// <param name="cancellation">Ends waits for others; what was saved stays.</param>
+    /// <returns>JSON of an <see cref="ActorAnswer"/>.</returns>
+    public async ValueTask<byte[]> HandleAsync(ReadOnlyMemory<byte> message, CancellationToken cancellation) =>
+        JsonSerializer.SerializeToUtf8Bytes(await AnswerAsync(message, cancellation), WorkflowJson.Options);
+
+    /// <summary>The clock has come.</summary>
+    public ValueTask WakeAsync(CancellationToken cancellation) => _runner.WakeAsync(cancellation);
+
+    /// <summary>Clears what is done.</summary>
+    public ValueTask TidyAsync(CancellationToken cancellation) => _runner.TidyAsync(cancellation);
+
+    private async ValueTask<ActorAnswer> AnswerAsync(ReadOnlyMemory<byte> message, CancellationToken cancellation)
+    {
+        try
+        {
+            if (message.IsEmpty)
+            {
+                await _runner.WakeAsync(cancellation);
+                return new ActorAnswer(null, null, false, _clock.GetUtcNow());
+            }
+
+            return JsonSerializer.Deserialize<RequesterMessage>(message.Span, WorkflowJson.Options) is AskMessage ask
+                ? await AskAsync(ask, cancellation)
+                : Refuse(RefusalCodes.Invalid, "The message is malformed.");
+        }
+        catch (EvidenceRejectedException error)
+        {
+            return Refuse(RefusalCodes.TokenRejected, error.Message);
+        }
+        catch (JsonException)
+        {
+            return Refuse(RefusalCodes.Invalid, "The message is malformed.");
+        }
+        catch (Exception error) when (error is PortUnavailableException or WorkflowConflictException)
+        {
+            return Refuse(RefusalCodes.Unavailable, $"Nothing can be asked for now: {error.Message}.");
+        }
+    }
+
+    private async ValueTask<ActorAnswer> AskAsync(AskMessage ask, CancellationToken cancellation)
+    {
+        var requester = await _evidence.RequesterAsync(ask.Spec, ask.Assertion, cancellation);
+        if (requester.Person != _person)
+        {
+            return Refuse(RefusalCodes.TokenRejected, "The assertion is somebody else's.");
+        }
+
+        var spec = ask.Spec with { Requester = requester };
+        // Opens what a crash left unopened, before it is looked at.
+        var document = await _runner.ReadAsync(cancellation);
+        if (document is not null && !_runner.IsDone(document))
+        {
+            throw new PortUnavailableException("an earlier request could not be opened yet");
+        }
+
+        var observed = await ObserveAsync(document?.Entries ?? [], cancellation);
+        var step = await _runner.ExecuteAsync(new Ask(spec, observed), cancellation);
+        if (step.Refusal is { } refusal)
+        {
+            return new ActorAnswer(null, refusal, false, _clock.GetUtcNow());
+        }
+
+        if (!_runner.IsDone(step.Document!))
+        {
+            throw new PortUnavailableException("the request could not be opened yet");
+        }
+
+        var request = RequesterWorkflow.RequestOf(step.Document!, spec)!;
+        var answer = await SendAsync(_workflows, request, new ReadMessage(), cancellation);
+        return answer with { Fresh = step.Fresh };
+    }
+
+    private async ValueTask<List<Observation>> ObserveAsync(IReadOnlyList<RequesterEntry> entries, CancellationToken cancellation)
+    {
+        var observed = new List<Observation>(entries.Count);
+        foreach (var entry in entries)
+        {
+            var answer = await SendAsync(_workflows, entry.Request, new ReadMessage(), cancellation);
+            if (answer.Document is { } request)
+            {
+                observed.Add(new Observation(entry.Request, request.StateAt(answer.At), request.Redemptions.Count, request.Deadline));
+            }
+            else if (answer.Refusal?.Code != RefusalCodes.Unknown)
+            {
+                // Not knowing is not the same as gone: forgetting it would open the same request twice.
+                throw new PortUnavailableException("an earlier request can't be looked at");
+            }
+        }
+
+        return observed;
+    }
+
+    private ActorAnswer Refuse(string code, string message) => new(null, new Refusal(code, message), false, _clock.GetUtcNow());
+
+    private static async ValueTask<ActorAnswer> SendAsync(IWorkflowHost workflows, string request, RequestMessage message, CancellationToken cancellation)
+    {
+        var json = JsonSerializer.SerializeToUtf8Bytes(message, WorkflowJson.Options);
+        var answer = await workflows.SendAsync(WorkflowTypes.Request, request, json, cancellation);
+        return JsonSerializer.Deserialize<ActorAnswer>(answer.Span, WorkflowJson.Options) ?? throw new PortUnavailableException("a request gave no answer");
+    }
+
+    private sealed class Opening(IWorkflowHost workflows) : IEffects<RequesterDocument, OpenEffect>
+    {
+        public async ValueTask<bool> RunAsync(RequesterDocument document, IReadOnlyList<OpenEffect> effects, CancellationToken cancellation)
+        {
+            try
+            {
+                foreach (var effect in effects)
+                {
+                    var answer = await SendAsync(workflows, effect.Spec.Id, new OpenMessage(effect.Spec), cancellation);
+                    if (answer.Refusal is not null)
+                    {
+                        return false;
+                    }
+                }
+
+                return true;
+            }
+            catch (PortUnavailableException)
+            {
+                return false;
+            }
+        }
+    }
+}

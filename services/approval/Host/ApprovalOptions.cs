@@ -1,0 +1,49 @@
+using Microsoft.Extensions.Options;
+
+namespace Countersign.Approval.Host;
+
+/// <summary>Section <c>Countersign:Approval</c>. Validated as a whole at start.</summary>
+public sealed class ApprovalOptions
+{
+    /// <summary>Pending requests a person may have.</summary>
+    public int MaxPending { get; set; } = 5;
+
+    /// <summary>Seconds after a denial in which the same may not be asked again.</summary>
+    public int BackOffSeconds { get; set; } = 60;
+
+    /// <summary>Loopback port of the Orleans silo; 0 for a free one.</summary>
+    public int SiloPort { get; set; }
+
+    /// <summary>Days after which the key that signs grants is replaced.</summary>
+    public int KeyLifetimeDays { get; set; } = 90;
+
+    /// <summary>Where people reach this service, e.g. <c>https://countersign.example</c>; empty for <c>Countersign:PublicUrl</c>, else <c>Countersign:BaseUrl</c>, else the address it listens on.</summary>
+    public string PublicUrl { get; set; } = "";
+}
+
+internal sealed class ApprovalOptionsCheck : IValidateOptions<ApprovalOptions>
+{
+    public ValidateOptionsResult Validate(string? name, ApprovalOptions options)
+    {
+        var errors = new List<string>();
+        Range(errors, "MaxPending", options.MaxPending, 1, 100);
+        Range(errors, "BackOffSeconds", options.BackOffSeconds, 0, 86_400);
+        Range(errors, "SiloPort", options.SiloPort, 0, 65_535);
+        Range(errors, "KeyLifetimeDays", options.KeyLifetimeDays, 1, 3_650);
+        if (options.PublicUrl.Length > 0
+            && !(Uri.TryCreate(options.PublicUrl, UriKind.Absolute, out var url) && url.Scheme is "http" or "https"))
+        {
+            errors.Add("Countersign:Approval:PublicUrl must be an absolute http or https URL.");
+        }
+
+        return errors.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(errors);
+    }
+
+    private static void Range(List<string> errors, string name, int value, int lowest, int highest)
+    {
+        if (value < lowest || value > highest)
+        {
+            errors.Add($"Countersign:Approval:{name} must be {lowest} to {highest}, not {value}.");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+using System.Text;
+using Countersign.Approval.Actors;
+using Countersign.Approval.Grants;
+using Countersign.Approval.Host.Pages;
+using Countersign.Approval.Workflow;
+using Countersign.Platform.Embedded;
+using Countersign.Platform.Ports;
+using Countersign.Platform.Tokens;
+using Microsoft.Extensions.Options;
+
+namespace Countersign.Approval.Host;
+
+/// <summary>Composition of the approval service: who else agreed?</summary>
+public static class ApprovalService
+{
+    /// <summary>Registers the service. Needs the embedded platform (added before) for <see cref="AppIds.Approval"/>.</summary>
+    public static IHostApplicationBuilder AddApprovalService(this IHostApplicationBuilder builder)
+    {
+        ArgumentNullException.ThrowIfNull(builder);
+        var services = builder.Services;
+        var section = builder.Configuration.GetSection("Countersign:Approval");
+        services.AddOptions<ApprovalOptions>().Bind(section).ValidateOnStart();
+        services.AddSingleton<IValidateOptions<ApprovalOptions>, ApprovalOptionsCheck>();
+        services.AddSingleton(provider =>
+        {
+            var keys = provider.GetRequiredService<EmbeddedData>().Keys;
+            return new GrantKeys(
+                provider.GetRequiredKeyedService<SigningKey>(AppIds.Approval), keys,
+                jwks => PrivateFiles.WriteAtomically(FileTrustedKeys.PathOf(keys, AppIds.Approval), Encoding.UTF8.GetBytes(jwks)));
+        });
+        services.AddHostedService<GrantKeyRotation>();
+        services.AddSingleton<PublicAddress>();
+        services.AddSingleton<Directory>();
+        services.AddSingleton<TokenEvidence>();
+        services.AddSingleton<IEvidence>(provider => provider.GetRequiredService<TokenEvidence>());
+        services.AddSingleton<IGrantSigner, GrantSigner>();
+        services.AddSingleton<RequestEvents>();
+        services.AddSingleton<IEffects<RequestDocument, RequestEffect>>(provider => provider.GetRequiredService<RequestEvents>());
+        services.AddSingleton<RequestViews>();
+        services.AddSingleton<RequestService>();
+        services.AddSingleton<RequestLists>();
+        services.AddSingleton<PageSessions>();
+        services.AddSingleton<RequestPages>();
+        services.AddOpenApi(ApprovalEndpoints.DocumentName, ApprovalEndpoints.Describe);
+
+        // The silo is configured before options can be validated; what is out of range fails at start with all other errors.
+        var options = section.Get<ApprovalOptions>() ?? new ApprovalOptions();
+        builder.AddApprovalActors(
+            options.SiloPort is >= 0 and <= 65_535 ? options.SiloPort : 0,
+            new RequesterLimits(options.MaxPending, TimeSpan.FromSeconds(Math.Clamp(options.BackOffSeconds, 0, 86_400))));
+        return builder;
+    }
+
+    /// <summary>Maps the routes of the service, all below <c>/approval</c>.</summary>
+    public static IEndpointRouteBuilder MapApprovalService(this IEndpointRouteBuilder app)
+    {
+        ArgumentNullException.ThrowIfNull(app);
+        ApprovalEndpoints.Map(app);
+        RequestPages.Map(app);
+        return app;
+    }
+}

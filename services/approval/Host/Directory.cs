@@ -1,0 +1,83 @@
+using System.Net;
+using System.Net.Http.Json;
+using System.Text.Json;
+using Countersign.Identity.Contracts;
+using Countersign.Platform.Ports;
+
+namespace Countersign.Approval.Host;
+
+/// <summary>An approver group as policy knows it now.</summary>
+/// <param name="Name">Name.</param>
+/// <param name="Persons">Person ids or display names.</param>
+/// <param name="IdpGroup">A group of the provider that a member must also be in: narrows, never widens.</param>
+internal sealed record ApproverGroup(string Name, IReadOnlyList<string> Persons, string? IdpGroup);
+
+/// <summary>Asks identity and policy how things stand now. Nothing is kept: what is asked at decision time is what counts.</summary>
+internal sealed class Directory([FromKeyedServices(AppIds.Approval)] IServiceClients clients)
+{
+    /// <summary>Group of all enrolled persons; policy needn't define it.</summary>
+    public const string Enrolled = "enrolled";
+
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(8);
+    private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web) { RespectNullableAnnotations = true, RespectRequiredConstructorParameters = true };
+
+    /// <summary>How a person stands; null where identity doesn't know them.</summary>
+    /// <exception cref="PortUnavailableException">Identity can't be asked.</exception>
+    public async ValueTask<PersonStanding?> StandingAsync(string person, CancellationToken cancellation)
+    {
+        var standing = await GetAsync<PersonStanding>(AppIds.Identity, $"v1/persons/{Uri.EscapeDataString(person)}/standing", cancellation);
+        // An answer about somebody else decides nothing.
+        return standing is null || standing.Person == person ? standing : throw new PortUnavailableException("identity answered for another person");
+    }
+
+    /// <summary>Those of some groups that a person is in now.</summary>
+    /// <exception cref="PortUnavailableException">Policy can't be asked.</exception>
+    public async ValueTask<IReadOnlyList<string>> GroupsAsync(PersonStanding standing, IEnumerable<string> groups, CancellationToken cancellation)
+    {
+        var member = new List<string>();
+        foreach (var name in groups.Distinct(StringComparer.Ordinal))
+        {
+            if (name == Enrolled ? standing.Enrolled : IsMember(await GroupAsync(name, cancellation), standing))
+            {
+                member.Add(name);
+            }
+        }
+
+        return member;
+    }
+
+    private async ValueTask<ApproverGroup?> GroupAsync(string name, CancellationToken cancellation)
+    {
+        var group = await GetAsync<ApproverGroup>(AppIds.Policy, $"v1/approver-groups/{Uri.EscapeDataString(name)}", cancellation);
+        return group is null || group.Name == name ? group : throw new PortUnavailableException("policy answered for another group");
+    }
+
+    private static bool IsMember(ApproverGroup? group, PersonStanding standing) =>
+        group is not null
+        && group.Persons.Any(person => person == standing.Person || string.Equals(person, standing.Name, StringComparison.OrdinalIgnoreCase))
+        && (group.IdpGroup is not { Length: > 0 } narrowed || standing.Groups.Contains(narrowed, StringComparer.Ordinal));
+
+    private async ValueTask<T?> GetAsync<T>(string appId, string path, CancellationToken cancellation)
+        where T : class
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        limit.CancelAfter(Patience);
+        try
+        {
+            using var response = await clients.Create(appId).GetAsync(new Uri(path, UriKind.Relative), limit.Token);
+            if (response.StatusCode == HttpStatusCode.NotFound)
+            {
+                return null;
+            }
+
+            return response.IsSuccessStatusCode
+                ? await response.Content.ReadFromJsonAsync<T>(Json, limit.Token) ?? throw new PortUnavailableException($"{appId} gave an empty answer")
+                : throw new PortUnavailableException($"{appId} answered {(int)response.StatusCode}");
+        }
+        catch (Exception error) when (error is HttpRequestException or IOException or JsonException or NotSupportedException
+            || (error is OperationCanceledException && !cancellation.IsCancellationRequested))
+        {
+            throw new PortUnavailableException($"{appId} can't be asked", error);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+using System.Text.Json;
+using Countersign.Approval.Contracts;
+using Countersign.Approval.Workflow;
+using Countersign.Platform.Ports;
+using Countersign.Recorder.Contracts;
+
+namespace Countersign.Approval.Host;
+
+/// <summary>Tells the others: what happened, from the outbox; and what was refused, at once.</summary>
+internal sealed partial class RequestEvents(IEventBus bus, TimeProvider clock, ILogger<RequestEvents> logger) : IEffects<RequestDocument, RequestEffect>
+{
+    internal const string Changed = "countersign.request.changed";
+    internal const string Audit = "countersign.audit";
+    private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
+
+    public async ValueTask<bool> RunAsync(RequestDocument document, IReadOnlyList<RequestEffect> effects, CancellationToken cancellation)
+    {
+        try
+        {
+            foreach (var effect in effects)
+            {
+                var id = $"{document.Spec.Id}:{effect.Version}";
+                await PublishAsync(
+                    Topics.Approvals, id, Changed, new RequestChanged(id, document.Spec.Id, effect.Version, RequestViews.State(effect.State)), cancellation);
+                await PublishAsync(Topics.Audit, id, Audit, Event(document.Spec, effect, id), cancellation);
+            }
+
+            return true;
+        }
+        catch (PortUnavailableException error)
+        {
+            LogNotPublished(error, document.Spec.Id);
+            return false;
+        }
+    }
+
+    /// <summary>Reports an attempt that was refused. It stays refused where that can't be reported.</summary>
+    public async ValueTask RefusedAsync(
+        string action, string person, string name, string subject, string code, IReadOnlyDictionary<string, string>? details = null)
+    {
+        var refused = new AuditEvent
+        {
+            Id = $"approval-refused-{Guid.NewGuid():N}",
+            Service = AppIds.Approval,
+            Action = action,
+            At = clock.GetUtcNow(),
+            Person = person,
+            Name = name,
+            Subject = subject,
+            Success = false,
+            Details = new Dictionary<string, string>(details ?? new Dictionary<string, string>()) { ["code"] = code },
+        };
+        try
+        {
+            await PublishAsync(Topics.Audit, refused.Id, Audit, refused, CancellationToken.None);
+        }
+        catch (PortUnavailableException error)
+        {
+            LogNotPublished(error, subject);
+        }
+    }
+
+    private static AuditEvent Event(RequestSpec spec, RequestEffect effect, string id) => new()
+    {
+        Id = id,
+        Service = AppIds.Approval,
+        Action = effect.Action,
+        At = effect.At,
+        Person = effect.Person,
+        Name = effect.Name,
+        Subject = spec.Id,
+        Details = new Dictionary<string, string>
+        {
+            ["kind"] = JsonNamingPolicy.CamelCase.ConvertName(spec.Kind.ToString()),
+            ["state"] = JsonNamingPolicy.CamelCase.ConvertName(effect.State.ToString()),
+            ["requester"] = spec.Requester.Person,
+            ["connection"] = spec.Connection,
+            ["digest"] = spec.Digest,
+            ["rules"] = string.Join(", ", spec.Rules),
+            ["comment"] = effect.Comment,
+        },
+    };
+
+    private async ValueTask PublishAsync<T>(string topic, string id, string type, T data, CancellationToken cancellation) =>
+        await bus.PublishAsync(topic, id, type, JsonSerializer.SerializeToUtf8Bytes(data, Json), cancellation);
+
+    [LoggerMessage(3111, LogLevel.Warning, "Events about {Request} could not be published")]
+    private partial void LogNotPublished(Exception error, string request);
+}

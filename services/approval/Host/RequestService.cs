@@ -1,0 +1,180 @@
+using System.Buffers;
+using System.Security.Cryptography;
+using System.Text.Json;
+using Countersign.Approval.Actors;
+using Countersign.Approval.Contracts;
+using Countersign.Approval.Workflow;
+using Countersign.Identity.Contracts;
+using Countersign.Platform.Hosting;
+using Countersign.Platform.Ports;
+
+namespace Countersign.Approval.Host;
+
+/// <summary>What the REST API and the page do, behind both: sends the caller's evidence to the workflow, and reports what was refused.</summary>
+internal sealed class RequestService(
+    IWorkflowHost workflows, RequestViews views, RequestEvents events, TokenEvidence evidence, Directory directory)
+{
+    private const string IdPrefix = "apr_";
+    private const int IdLength = 26;
+    private const string Base32 = "abcdefghijklmnopqrstuvwxyz234567";
+    private static readonly SearchValues<char> Base32Values = SearchValues.Create(Base32);
+    private const int MaxComment = 4000;
+
+    /// <summary>Whether this can be the id of a request at all.</summary>
+    public static bool IsId(string id) =>
+        id.Length == IdPrefix.Length + IdLength && id.StartsWith(IdPrefix, StringComparison.Ordinal) && id.AsSpan(IdPrefix.Length).IndexOfAnyExcept(Base32Values) < 0;
+
+    public async Task<CreateRequestResult> CreateAsync(Caller caller, CreateRequest request, CancellationToken cancellation)
+    {
+        const string Action = "request.refused";
+        var service = caller.Service!;
+        var person = "";
+        try
+        {
+            CreateRequestCheck.Check(request, service);
+            var spec = CreateRequestCheck.Spec(request, service, IdPrefix + RandomNumberGenerator.GetString(Base32, IdLength));
+            // Says only which actor to ask: that one verifies the assertion itself.
+            person = spec.IsControl
+                ? (await evidence.AccessAsync(request.Assertion, service, cancellation)).Person
+                : (await evidence.SessionAsync(request.Assertion, cancellation)).Person;
+            var answer = await SendAsync(WorkflowTypes.Requester, person, new AskMessage(spec, request.Assertion) as RequesterMessage, cancellation);
+            return answer is { Refusal: null, Document: { } document }
+                ? new CreateRequestResult(views.Of(document, answer.At, service), !answer.Fresh)
+                : throw new RefusalException(answer.Refusal!);
+        }
+        catch (EvidenceRejectedException error)
+        {
+            await events.RefusedAsync(Action, person, "", request.Connection, RefusalCodes.TokenRejected);
+            throw new ProblemException(401, RefusalCodes.TokenRejected, error.Message);
+        }
+        catch (ProblemException problem)
+        {
+            await events.RefusedAsync(Action, person, "", request.Connection, problem.Code);
+            throw;
+        }
+        catch (RefusalException refused) when (refused.Refusal.Code != RefusalCodes.Unavailable)
+        {
+            await events.RefusedAsync(Action, person, "", request.Connection, refused.Refusal.Code);
+            throw;
+        }
+    }
+
+    public Task<RequestView> DecideAsync(Caller caller, string id, bool approve, DecideRequest decide, CancellationToken cancellation)
+    {
+        var message = new DecideMessage(approve, decide.Digest ?? "", Comment(decide.Comment), caller.Token);
+        return CommandAsync("request.decision-refused", caller, id, message, cancellation);
+    }
+
+    public Task<RequestView> ExplainAsync(Caller caller, string id, ExplainRequest explain, CancellationToken cancellation) =>
+        CommandAsync("request.reason-refused", caller, id, new ExplainMessage(Comment(explain.Reason), caller.Token), cancellation);
+
+    public Task<RequestView> WithdrawAsync(Caller caller, string id, WithdrawRequest? withdraw, CancellationToken cancellation) => CommandAsync(
+        "request.withdrawal-refused", caller, id,
+        caller.Service is null ? new WithdrawMessage(caller.Token, null) : new WithdrawMessage(null, withdraw?.Assertion ?? ""), cancellation);
+
+    public Task<RequestView> RevokeAsync(Caller caller, string id, RevokeRequest? revoke, CancellationToken cancellation) =>
+        CommandAsync("request.revocation-refused", caller, id, new RevokeMessage(Comment(revoke?.Comment), caller.Token), cancellation);
+
+    public async Task<RedeemResult> RedeemAsync(Caller caller, string id, RedeemRequest redeem, CancellationToken cancellation)
+    {
+        if (redeem.RedemptionId is not { Length: > 0 and <= 200 })
+        {
+            throw new ProblemException(400, RefusalCodes.Invalid, "redemptionId: 1 to 200 characters");
+        }
+
+        var message = new RedeemMessage(redeem.Index, redeem.Digest ?? "", redeem.RedemptionId, redeem.Assertion ?? "", caller.Service!);
+        var answer = await SendAsync("request.redemption-refused", caller, id, message, cancellation);
+        return new RedeemResult(answer.Document!.Grant ?? throw new ProblemException("The request has no grant."));
+    }
+
+    public async Task<RequestView> GetAsync(Caller caller, string id, CancellationToken cancellation)
+    {
+        var answer = await ReadAsync(id, cancellation);
+        if (answer.Document is not { } document || !await MaySeeAsync(caller, document.Spec, cancellation))
+        {
+            // The same answer for both: an id can't be probed.
+            await events.RefusedAsync("request.read-refused", caller.Person?.Person ?? "", caller.Person?.Name ?? "", id, RefusalCodes.Unknown);
+            throw new RefusalException(new Refusal(RefusalCodes.Unknown, "There is no such request."));
+        }
+
+        return views.Of(document, answer.At, caller.Service);
+    }
+
+    /// <summary>The document and why this person may not decide it (null where they may).</summary>
+    public async Task<(RequestDocument Document, DateTimeOffset At, Refusal? Refusal)> LookAsync(Caller caller, string id, CancellationToken cancellation)
+    {
+        await GetAsync(caller, id, cancellation);
+        var answer = await ReadAsync(id, cancellation);
+        var document = answer.Document!;
+        try
+        {
+            var by = await evidence.DeciderAsync(document.Spec, caller.Token, cancellation);
+            return (document, answer.At, Eligibility.Check(document, by));
+        }
+        catch (EvidenceRejectedException error)
+        {
+            return (document, answer.At, new Refusal(RefusalCodes.TokenRejected, error.Message));
+        }
+    }
+
+    public async ValueTask<ActorAnswer> ReadAsync(string id, CancellationToken cancellation) => IsId(id)
+        ? await SendAsync(WorkflowTypes.Request, id, new ReadMessage() as RequestMessage, cancellation) is { } answer && answer.Refusal?.Code != RefusalCodes.Unavailable
+            ? answer
+            : throw new PortUnavailableException("the request can't be read now")
+        : new ActorAnswer(null, new Refusal(RefusalCodes.Unknown, "There is no such request."), false, default);
+
+    private async Task<bool> MaySeeAsync(Caller caller, RequestSpec spec, CancellationToken cancellation)
+    {
+        if (caller.Service is { } service)
+        {
+            return service == spec.AskedBy;
+        }
+
+        var person = caller.Person!;
+        if (person.Person == spec.Requester.Person)
+        {
+            return true;
+        }
+
+        PersonStanding? standing = await directory.StandingAsync(person.Person, cancellation);
+        return standing is { Disabled: false } && (standing.Enrolled || standing.SameAs.Contains(spec.Requester.Person, StringComparer.Ordinal));
+    }
+
+    private async Task<RequestView> CommandAsync(string action, Caller caller, string id, RequestMessage message, CancellationToken cancellation)
+    {
+        var answer = await SendAsync(action, caller, id, message, cancellation);
+        return views.Of(answer.Document!, answer.At, caller.Service);
+    }
+
+    private async Task<ActorAnswer> SendAsync(string action, Caller caller, string id, RequestMessage message, CancellationToken cancellation)
+    {
+        var answer = IsId(id)
+            ? await SendAsync(WorkflowTypes.Request, id, message, cancellation)
+            : new ActorAnswer(null, new Refusal(RefusalCodes.Unknown, "There is no such request."), false, default);
+        if (answer.Refusal is not { } refusal)
+        {
+            return answer;
+        }
+
+        if (refusal.Code != RefusalCodes.Unavailable)
+        {
+            var attempt = message is DecideMessage decide ? (decide.Approve ? "approve" : "deny") : "";
+            await events.RefusedAsync(
+                action, caller.Person?.Person ?? "", caller.Person?.Name ?? "", id, refusal.Code,
+                new Dictionary<string, string> { ["caller"] = caller.Service ?? "person", ["attempt"] = attempt });
+        }
+
+        throw new RefusalException(refusal);
+    }
+
+    private async ValueTask<ActorAnswer> SendAsync<TMessage>(string type, string id, TMessage message, CancellationToken cancellation)
+    {
+        var json = JsonSerializer.SerializeToUtf8Bytes(message, WorkflowJson.Options);
+        var answer = await workflows.SendAsync(type, id, json, cancellation);
+        return JsonSerializer.Deserialize<ActorAnswer>(answer.Span, WorkflowJson.Options) ?? throw new PortUnavailableException("a workflow gave no answer");
+    }
+
+    private static string Comment(string? comment) => comment is null
+        ? ""
+        : comment.Length <= MaxComment ? comment.Trim() : throw new ProblemException(400, RefusalCodes.Invalid, $"comment: more than {MaxComment} characters");
+}

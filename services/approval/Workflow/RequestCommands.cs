@@ -1,0 +1,71 @@
+namespace Countersign.Approval.Workflow;
+
+/// <summary>A command to one request. What it says about persons was verified by the shell before it was made.</summary>
+/// <param name="Id">Id of the command; a second one with the same id changes nothing. Empty for none.</param>
+public abstract record RequestCommand(string Id);
+
+/// <summary>Opens the request.</summary>
+/// <param name="Spec">What is asked for.</param>
+public sealed record Open(string Id, RequestSpec Spec) : RequestCommand(Id);
+
+/// <summary>Somebody who decides, as identity and policy describe them at decision time.</summary>
+public sealed record Decider
+{
+    /// <summary>Person id.</summary>
+    public required string Person { get; init; }
+    /// <summary>Display name.</summary>
+    public required string Name { get; init; }
+    /// <summary>Persons who count as the same one, <see cref="Person"/> included.</summary>
+    public required IReadOnlyList<string> SameAs { get; init; }
+    /// <summary>Whether the person is enrolled.</summary>
+    public required bool Enrolled { get; init; }
+    /// <summary>Whether the person was disabled.</summary>
+    public required bool Disabled { get; init; }
+    /// <summary>Those of the required groups that the person is in.</summary>
+    public required IReadOnlyList<string> Groups { get; init; }
+    /// <summary>Whether the person is the first one and nobody else is enrolled.</summary>
+    public bool BootstrapOpen { get; init; }
+    /// <summary>Persons who count as the requester now (links may be newer than the request).</summary>
+    public IReadOnlyList<string> RequesterSameAs { get; init; } = [];
+}
+
+/// <summary>A person agrees.</summary>
+/// <param name="By">Who.</param>
+/// <param name="Digest">The digest that they were shown.</param>
+/// <param name="Comment">May be empty.</param>
+public sealed record Approve(string Id, Decider By, string Digest, string Comment) : RequestCommand(Id);
+
+/// <summary>A person refuses. One is enough.</summary>
+/// <param name="By">Who.</param>
+/// <param name="Digest">The digest that they were shown.</param>
+/// <param name="Comment">Why.</param>
+public sealed record Deny(string Id, Decider By, string Digest, string Comment) : RequestCommand(Id);
+
+/// <summary>The requester supplies the reason that is missing.</summary>
+public sealed record Explain(string Id, string Person, string Reason) : RequestCommand(Id);
+
+/// <summary>The requester takes it back.</summary>
+public sealed record Withdraw(string Id, string Person) : RequestCommand(Id);
+
+/// <summary>Redeems one operation.</summary>
+/// <param name="Id">Redemption id: the same again gets the same answer.</param>
+/// <param name="Service">App id of the caller.</param>
+/// <param name="Person">Executing person; for a control request not asked.</param>
+/// <param name="Connection">Connection of the session; for a control request not asked.</param>
+/// <param name="Index">Which operation.</param>
+/// <param name="Digest">Its digest as it is about to run.</param>
+public sealed record Redeem(string Id, string Service, string Person, string Connection, int Index, string Digest) : RequestCommand(Id);
+
+/// <summary>Takes an approval back. The requester or any enrolled person may: it only takes something away.</summary>
+public sealed record Revoke(string Id, Decider By, string Comment) : RequestCommand(Id);
+
+/// <summary>The clock. Also what a reader sends to see the state of now.</summary>
+public sealed record Wake() : RequestCommand("");
+
+/// <summary>What became of a command.</summary>
+/// <param name="Document">The document after it; null where there is none.</param>
+/// <param name="Changed">Whether it must be saved.</param>
+/// <param name="Refusal">Why it was refused; null where it was done, or had been done before.</param>
+/// <param name="Fresh">True where this very command did it, false where it repeated one.</param>
+public sealed record Step<TDocument>(TDocument? Document, bool Changed, Refusal? Refusal, bool Fresh)
+    where TDocument : class;

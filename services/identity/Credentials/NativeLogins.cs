@@ -1,0 +1,220 @@
+using System.Security.Cryptography;
+using System.Text;
+using Countersign.Identity.Contracts;
+using Countersign.Identity.Persons;
+using Countersign.Platform.Ports;
+using Countersign.Platform.Tokens;
+
+namespace Countersign.Identity.Credentials;
+
+/// <summary>
+/// SCRAM-SHA-256 logins that a proxy relays. Identity makes the nonce and checks the proof itself, so that neither a proxy nor who reads its memory can
+/// make up a login or use one twice. An unknown user name takes the same path as a known one: a salt that stays the same, the same work, the same answer.
+/// </summary>
+public sealed class NativeLogins
+{
+    /// <summary>How long a login may take.</summary>
+    public static readonly TimeSpan Lifetime = TimeSpan.FromSeconds(60);
+    /// <summary>Logins under way at a time, all together.</summary>
+    public const int Capacity = 8192;
+    /// <summary>Logins under way at a time from one client address.</summary>
+    public const int CapacityPerAddress = 512;
+
+    private const int MaxNameLength = 128;
+    private readonly AccessCredentials _credentials;
+    private readonly PersonDirectory _persons;
+    private readonly SigningKey _key;
+    private readonly AuditTrail _audit;
+    private readonly TimeProvider _time;
+    private readonly byte[] _mockSecret;
+    private readonly LoginThrottle _perName;
+    private readonly LoginThrottle _perAddress;
+    private readonly Lock _gate = new();
+    private readonly Dictionary<string, LinkedListNode<Pending>> _pending = new(StringComparer.Ordinal);
+    private readonly LinkedList<Pending> _byAge = new();
+    private readonly Dictionary<string, int> _perAddressPending = new(StringComparer.Ordinal);
+
+    /// <param name="credentials">Credentials.</param>
+    /// <param name="persons">Persons.</param>
+    /// <param name="key">Identity's key, for assertions.</param>
+    /// <param name="mockSecret">Persistent secret from which salts of unknown names are made; at least 32 bytes.</param>
+    /// <param name="audit">Audit trail.</param>
+    /// <param name="time">Clock.</param>
+    public NativeLogins(AccessCredentials credentials, PersonDirectory persons, SigningKey key, byte[] mockSecret, AuditTrail audit, TimeProvider time)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(mockSecret.Length, 32);
+        (_credentials, _persons, _key, _audit, _time, _mockSecret) = (credentials, persons, key, audit, time, mockSecret);
+        _perName = new LoginThrottle(burst: 30, TimeSpan.FromSeconds(1), capacity: 10_000, time);
+        _perAddress = new LoginThrottle(burst: 60, TimeSpan.FromSeconds(1), capacity: 10_000, time);
+    }
+
+    /// <summary>Begins a login.</summary>
+    /// <exception cref="IdentityException">Too many at once, or too many failures.</exception>
+    public async ValueTask<NativeLoginChallenge> BeginAsync(BeginNativeLogin begin, string proxy, CancellationToken cancellation)
+    {
+        var userName = begin.UserName ?? "";
+        var address = Address(begin.ClientAddress ?? "");
+        if (userName.Length > MaxNameLength || (begin.Connection ?? "").Length > MaxNameLength || address.Length > MaxNameLength)
+        {
+            throw new IdentityException(400, "login-malformed", "A name is too long.");
+        }
+
+        if (!_perName.Allows(userName) || !_perAddress.Allows(address))
+        {
+            throw new IdentityException(429, "too-many-failures", "Too many failed logins; wait a little.");
+        }
+
+        // The mock verifier is made in any case, so that making it can't be told from the time taken.
+        var mock = Mock(userName);
+        var credential = IsPlain(userName) ? await _credentials.FindByNameAsync(userName, cancellation) : null;
+        var verifier = credential?.Verifier ?? mock;
+        var pending = new Pending(
+            Ids.Random("lgn_"), userName, begin.Connection ?? "", address, proxy, credential, verifier,
+            Convert.ToBase64String(RandomNumberGenerator.GetBytes(18)), _time.GetUtcNow() + Lifetime);
+        Add(pending);
+        return new NativeLoginChallenge(pending.Id, Convert.ToBase64String(verifier.Salt), verifier.Iterations, pending.Nonce);
+    }
+
+    /// <summary>Checks the proof and answers with the server's signature and a session assertion.</summary>
+    /// <exception cref="IdentityException">401 with code <c>login-failed</c>; a better code only for whoever has proved to know the secret.</exception>
+    public async ValueTask<NativeLoginResult> CompleteAsync(string loginId, CompleteNativeLogin complete, string proxy, CancellationToken cancellation)
+    {
+        var pending = Take(loginId);
+        if (pending is null || pending.Proxy != proxy || string.IsNullOrEmpty(complete.Session) || complete.Session.Length > MaxNameLength)
+        {
+            throw new IdentityException(401, "login-failed", "The login failed.");
+        }
+
+        var message = ScramMessages.AuthMessage(
+            complete.ClientFirstBare, complete.ServerFirst, complete.ClientFinalWithoutProof, pending.Nonce, pending.Verifier.Salt, pending.Verifier.Iterations);
+        var proof = new byte[64];
+        var isBase64 = Convert.TryFromBase64String(complete.ClientProof ?? "", proof, out var length);
+        var signature = pending.Verifier.Verify(message ?? "", isBase64 ? proof.AsSpan(0, length) : []);
+        if (signature is null || message is null || pending.Credential is null)
+        {
+            await RefuseAsync(pending, "login-failed", "The login failed.", cancellation);
+        }
+
+        // Read again: what was revoked in these seconds counts.
+        var credential = await _credentials.FindByNameAsync(pending.UserName, cancellation);
+        var now = _time.GetUtcNow();
+        if (credential is null || credential.Id != pending.Credential!.Id || credential.RevokedAt is not null)
+        {
+            await RefuseAsync(pending, "credential-revoked", "This credential was revoked.", cancellation);
+        }
+
+        if (credential!.ExpiresAt <= now)
+        {
+            await RefuseAsync(pending, "credential-expired", "This credential has expired.", cancellation);
+        }
+
+        if (!credential.IsFor(pending.Connection))
+        {
+            await RefuseAsync(pending, "connection-not-allowed", "This credential is not for this connection.", cancellation);
+        }
+
+        var person = await _persons.GetAsync(credential.Person, cancellation);
+        var owners = new List<PersonRecord>();
+        foreach (var owner in person.Owners)
+        {
+            owners.Add(await _persons.GetAsync(owner, cancellation));
+        }
+
+        if (person.Disabled || (person.Kind == PersonKinds.Service && owners.TrueForAll(owner => owner.Disabled)))
+        {
+            await RefuseAsync(pending, "person-disabled", "This person was disabled.", cancellation);
+        }
+
+        var principal = await _persons.FindPrincipalAsync(credential.Principal, cancellation);
+        var assertion = new SessionAssertionClaims
+        {
+            Issuer = AppIds.Identity,
+            Audience = "session",
+            Subject = credential.Principal,
+            Session = complete.Session,
+            Proxy = proxy,
+            Connection = pending.Connection,
+            Credential = credential.Id,
+            Person = person.Id,
+            Name = person.Name,
+            Kind = person.Kind,
+            Owners = person.Owners,
+            Groups = principal?.Groups ?? [],
+            Acr = credential.Acr,
+            Amr = credential.Amr,
+            AuthenticatedAt = credential.AuthenticatedAt,
+            IssuedAt = now.ToUnixTimeSeconds(),
+            ExpiresAt = credential.ExpiresAt.ToUnixTimeSeconds(),
+        };
+        return new NativeLoginResult(Convert.ToBase64String(signature!), _key.Sign(TokenTypes.Session, assertion));
+    }
+
+    private async ValueTask RefuseAsync(Pending pending, string code, string message, CancellationToken cancellation)
+    {
+        _perName.Failed(pending.UserName);
+        _perAddress.Failed(pending.Address);
+        await _audit.RecordAsync(
+            "login.refused", pending.Credential?.Person ?? "", "", pending.UserName, cancellation, success: false,
+            new Dictionary<string, string> { ["reason"] = code, ["address"] = pending.Address, ["connection"] = pending.Connection });
+        throw new IdentityException(401, code, message);
+    }
+
+    private ScramVerifier Mock(string userName) => new(
+        Keyed("salt", userName)[..ScramVerifier.SaltLength], ScramVerifier.DefaultIterations, Keyed("stored", userName), Keyed("server", userName));
+
+    private byte[] Keyed(string purpose, string userName) => HMACSHA256.HashData(_mockSecret, Encoding.UTF8.GetBytes($"{purpose}:{userName}"));
+
+    private void Add(Pending pending)
+    {
+        lock (_gate)
+        {
+            while (_byAge.First is { } oldest && oldest.Value.ExpiresAt <= _time.GetUtcNow())
+            {
+                Remove(oldest);
+            }
+
+            var ofAddress = _perAddressPending.GetValueOrDefault(pending.Address);
+            if (_pending.Count >= Capacity || ofAddress >= CapacityPerAddress)
+            {
+                throw new IdentityException(429, "too-many-logins", "Too many logins are under way; try again.");
+            }
+
+            _perAddressPending[pending.Address] = ofAddress + 1;
+            _pending[pending.Id] = _byAge.AddLast(pending);
+        }
+    }
+
+    private Pending? Take(string loginId)
+    {
+        lock (_gate)
+        {
+            if (!_pending.TryGetValue(loginId, out var node))
+            {
+                return null;
+            }
+
+            Remove(node);
+            return node.Value.ExpiresAt > _time.GetUtcNow() ? node.Value : null;
+        }
+    }
+
+    private void Remove(LinkedListNode<Pending> node)
+    {
+        _byAge.Remove(node);
+        _pending.Remove(node.Value.Id);
+        if (--_perAddressPending[node.Value.Address] == 0)
+        {
+            _perAddressPending.Remove(node.Value.Address);
+        }
+    }
+
+    // User names of credentials are plain: anything else can't be one, and need not be looked up.
+    private static bool IsPlain(string userName) => userName.Length > 0 && userName.All(c => char.IsAsciiLetterOrDigit(c) || c == '-');
+
+    private static string Address(string client)
+        => System.Net.IPEndPoint.TryParse(client, out var endpoint) ? endpoint.Address.ToString() : client;
+
+    private sealed record Pending(
+        string Id, string UserName, string Connection, string Address, string Proxy, AccessCredential? Credential, ScramVerifier Verifier, string Nonce,
+        DateTimeOffset ExpiresAt);
+}

@@ -1,0 +1,48 @@
+namespace Countersign.Identity.Federation;
+
+/// <summary>The OpenID provider that logs people in. Section <c>Countersign:Identity:Provider</c>.</summary>
+public sealed class ProviderOptions
+{
+    /// <summary>Issuer, exactly as in its discovery document. With the development issuer on and nothing here, that one.</summary>
+    public string Issuer { get; set; } = "";
+    /// <summary>Public client of the CLI: device code, or code + PKCE with a loopback redirect.</summary>
+    public string ClientId { get; set; } = "countersign-cli";
+    /// <summary>Client of the login in a browser; its redirect URI is <c>{BaseUrl}/identity/callback</c>.</summary>
+    public string WebClientId { get; set; } = "countersign-web";
+    /// <summary>Secret of the web client; empty for a public client, which PKCE protects all the same.</summary>
+    public string WebClientSecret { get; set; } = "";
+    /// <summary>Scopes asked for; <c>openid</c> is always among them.</summary>
+    public IList<string> Scopes { get; } = [];
+    /// <summary>Claim that holds the groups: a list or one string. A dotted name goes into objects (<c>realm_access.roles</c>).</summary>
+    public string GroupsClaim { get; set; } = "groups";
+    /// <summary>Claims tried in order for the display name.</summary>
+    public IList<string> NameClaims { get; } = [];
+
+    /// <summary>Scopes to ask for.</summary>
+    public IReadOnlyList<string> EffectiveScopes()
+        => [.. (Scopes.Count == 0 ? ["openid", "profile", "email", "groups"] : Scopes).Prepend("openid").Distinct(StringComparer.Ordinal)];
+
+    /// <summary>Everything that is wrong with it.</summary>
+    public IEnumerable<string> Errors()
+    {
+        const string Section = "Countersign:Identity:Provider";
+        if (!Uri.TryCreate(Issuer, UriKind.Absolute, out var issuer) || !string.IsNullOrEmpty(issuer.Query) || !string.IsNullOrEmpty(issuer.Fragment))
+        {
+            yield return $"{Section}:Issuer must be the URL of an OpenID provider (or switch on Countersign:DevIssuer:Enabled for development).";
+        }
+        else if (!ProviderMetadata.IsSafe(issuer))
+        {
+            yield return $"{Section}:Issuer must be https (http is for loopback only).";
+        }
+
+        if (string.IsNullOrEmpty(ClientId) || string.IsNullOrEmpty(WebClientId))
+        {
+            yield return $"{Section}:ClientId and WebClientId must not be empty.";
+        }
+
+        if (string.IsNullOrEmpty(GroupsClaim))
+        {
+            yield return $"{Section}:GroupsClaim must not be empty.";
+        }
+    }
+}

@@ -1,0 +1,156 @@
+using Countersign.Identity.Contracts;
+using Countersign.Identity.Persons;
+using Countersign.Platform.Hosting;
+using Countersign.Platform.Ports;
+
+namespace Countersign.Identity.Host;
+
+/// <summary><c>POST /identity/v1/bootstrap</c>.</summary>
+/// <param name="Token">Content of the token file.</param>
+public sealed record UseBootstrap(string Token)
+{
+    /// <summary>Never prints the token.</summary>
+    public override string ToString() => nameof(UseBootstrap);
+}
+
+/// <summary><c>POST /identity/v1/persons/{id}/enrolment</c> and <c>/enable</c>.</summary>
+/// <param name="Reason">For the approver.</param>
+public sealed record AskChange(string Reason = "");
+
+/// <summary><c>POST /identity/v1/persons/{id}/links</c>.</summary>
+/// <param name="Person">The other person.</param>
+/// <param name="Remove">True to take a link away, which is a change that a second person approves too.</param>
+/// <param name="Reason">For the approver.</param>
+public sealed record AskLink(string Person, bool Remove = false, string Reason = "");
+
+/// <summary><c>POST /identity/v1/service-accounts</c>.</summary>
+/// <param name="Name">Display name.</param>
+/// <param name="Owners">Person ids besides the caller, who always is one.</param>
+/// <param name="Reason">For the approver.</param>
+public sealed record AskServiceAccount(string Name, IReadOnlyList<string>? Owners = null, string Reason = "");
+
+/// <summary>Persons: who is there, who is enrolled, who is the same.</summary>
+internal static class PersonRoutes
+{
+    private const int MaxReason = 2000;
+    private const int MaxOwners = 20;
+
+    public static void Map(RouteGroupBuilder group)
+    {
+        var own = group.MapGroup("/v1").RequireCaller(AppIds.Identity, Callers.Persons);
+        own.MapPost("/bootstrap", (UseBootstrap ask, HttpContext context, PersonLifecycle lifecycle, CancellationToken cancellation)
+            => lifecycle.BootstrapAsync(Person(context), (ask.Token ?? "").Trim(), cancellation));
+        own.MapPost("/persons/{id}/disable", (string id, HttpContext context, PersonLifecycle lifecycle, CancellationToken cancellation)
+            => lifecycle.DisableAsync(Person(context), id, cancellation));
+        own.MapPost("/persons/{id}/enrolment", EnrolAsync);
+        own.MapDelete("/persons/{id}/enrolment", (string id, HttpContext context, PersonLifecycle lifecycle, CancellationToken cancellation)
+            => lifecycle.WithdrawEnrolmentAsync(Person(context), id, cancellation));
+        own.MapPost("/persons/{id}/enable", EnableAsync);
+        own.MapPost("/persons/{id}/links", LinkAsync);
+        own.MapPost("/service-accounts", AddServiceAccountAsync);
+
+        group.MapGet("/v1/persons", ListAsync).RequireCaller(AppIds.Identity, Callers.Persons | Callers.Services, AppIds.Approval, AppIds.Policy, AppIds.Recorder);
+        group.MapGet("/v1/persons/{id}/standing", StandingAsync).RequireCaller(
+            AppIds.Identity, Callers.Persons | Callers.Services, AppIds.Approval, AppIds.Policy, AppIds.Recorder, AppIds.Proxy);
+    }
+
+    private static async Task<IReadOnlyList<PersonView>> ListAsync(HttpContext context, PersonDirectory persons, CancellationToken cancellation)
+    {
+        var all = await persons.ListAsync(cancellation);
+        if (context.GetCaller().Person is not { } caller)
+        {
+            return all;
+        }
+
+        // Who merely logged in sees themselves, and whom they can ask: the enrolled ones.
+        var isEnrolled = all.Any(person => person.Id == caller.Person && person is { Enrolled: true, Disabled: false });
+        return isEnrolled ? all : [.. all.Where(person => person.Id == caller.Person || person.Enrolled)];
+    }
+
+    private static async Task<PersonStanding> StandingAsync(
+        string id, HttpContext context, PersonDirectory persons, PersonLifecycle lifecycle, CancellationToken cancellation)
+    {
+        if (context.GetCaller().Person is { } caller)
+        {
+            await lifecycle.RequireEnrolledAsync(caller, cancellation, unless: id);
+        }
+
+        return await persons.StandingAsync(id, cancellation);
+    }
+
+    private static async Task<IResult> EnrolAsync(
+        string id, AskChange? ask, HttpContext context, PersonDirectory persons, PersonLifecycle lifecycle, ControlRequests changes, CancellationToken cancellation)
+    {
+        var caller = Person(context);
+        // Not even for oneself: with one enrolled person's yes, a second account of that person could else become "somebody else".
+        await lifecycle.RequireEnrolledAsync(caller, cancellation);
+        var person = await persons.GetAsync(id, cancellation);
+        if (person.Kind != PersonKinds.Human || person.Disabled || person.Enrolled)
+        {
+            throw new IdentityException(409, "change-impossible", person.Enrolled ? "This person is enrolled already." : "Only a human who isn't disabled can be enrolled.");
+        }
+
+        return await AskAsync(context, changes, new IdentityChange(ChangeKinds.Enrol, [id], person.Name), ask?.Reason, cancellation);
+    }
+
+    private static async Task<IResult> EnableAsync(
+        string id, AskChange? ask, HttpContext context, PersonDirectory persons, PersonLifecycle lifecycle, ControlRequests changes, CancellationToken cancellation)
+    {
+        await lifecycle.RequireEnrolledAsync(Person(context), cancellation);
+        var person = await persons.GetAsync(id, cancellation);
+        return person.Disabled
+            ? await AskAsync(context, changes, new IdentityChange(ChangeKinds.Enable, [id], person.Name), ask?.Reason, cancellation)
+            : throw new IdentityException(409, "change-impossible", "This person isn't disabled.");
+    }
+
+    private static async Task<IResult> LinkAsync(
+        string id, AskLink ask, HttpContext context, PersonDirectory persons, PersonLifecycle lifecycle, ControlRequests changes, CancellationToken cancellation)
+    {
+        await lifecycle.RequireEnrolledAsync(Person(context), cancellation, unless: ask.Remove ? null : id);
+        var one = await persons.GetAsync(id, cancellation);
+        var other = await persons.GetAsync(ask.Person ?? "", cancellation);
+        var linked = one.Links.Contains(other.Id) || other.Links.Contains(one.Id);
+        if (one.Id == other.Id || linked != ask.Remove || one.Kind != PersonKinds.Human || other.Kind != PersonKinds.Human)
+        {
+            throw new IdentityException(409, "change-impossible", "Two different humans can be linked once, and unlinked when they are.");
+        }
+
+        var pair = new[] { one.Id, other.Id }.Order(StringComparer.Ordinal).ToList();
+        return await AskAsync(context, changes, new IdentityChange(ask.Remove ? ChangeKinds.Unlink : ChangeKinds.Link, pair, ""), ask.Reason, cancellation);
+    }
+
+    private static async Task<IResult> AddServiceAccountAsync(
+        AskServiceAccount ask, HttpContext context, PersonDirectory persons, ControlRequests changes, CancellationToken cancellation)
+    {
+        var caller = Person(context);
+        var owners = (ask.Owners ?? []).Append(caller.Person).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal).ToList();
+        if (string.IsNullOrWhiteSpace(ask.Name) || ask.Name.Length > PersonNames.MaxLength || owners.Count > MaxOwners)
+        {
+            throw new IdentityException(400, "service-account-malformed", $"name must have at most {PersonNames.MaxLength} characters, owners at most {MaxOwners} persons.");
+        }
+
+        foreach (var owner in owners)
+        {
+            if (await persons.GetAsync(owner, cancellation) is { Disabled: true } or { Kind: not PersonKinds.Human })
+            {
+                throw new IdentityException(409, "change-impossible", "Owners must be humans who aren't disabled.");
+            }
+        }
+
+        var change = new IdentityChange(ChangeKinds.ServiceAccount, [Ids.Random("per_"), .. owners], PersonNames.Clean(ask.Name));
+        return await AskAsync(context, changes, change, ask.Reason, cancellation);
+    }
+
+    private static async Task<IResult> AskAsync(
+        HttpContext context, ControlRequests changes, IdentityChange change, string? reason, CancellationToken cancellation)
+    {
+        if (reason is { Length: > MaxReason })
+        {
+            throw new IdentityException(400, "reason-too-long", $"reason must have at most {MaxReason} characters.");
+        }
+
+        return Results.Accepted(value: await changes.AskAsync(Person(context), context.GetCaller().Token, change, reason ?? "", cancellation));
+    }
+
+    private static AccessTokenClaims Person(HttpContext context) => context.GetCaller().Person!;
+}

@@ -1,0 +1,206 @@
+using Countersign.Identity.Contracts;
+using Countersign.Platform.Ports;
+
+namespace Countersign.Identity.Persons;
+
+/// <summary>Principals and persons: who logged in, who is the same human, who may decide.</summary>
+public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, TimeProvider time)
+{
+    /// <summary>Issuer of the principals of service accounts that Countersign itself keeps.</summary>
+    public const string OwnIssuer = "countersign";
+
+    private readonly Documents<PersonRecord> _persons = new(store, "persons");
+    private readonly Documents<PrincipalRecord> _principals = new(store, "principals");
+    private readonly Documents<NameOwner> _names = new(store, "person-names");
+
+    /// <summary>Takes over what a provider says about somebody; makes principal and person on the first login. Having logged in makes nobody an approver.</summary>
+    /// <exception cref="IdentityException">The person is disabled.</exception>
+    public async ValueTask<SignedIn> SignInAsync(ProviderIdentity who, CancellationToken cancellation)
+    {
+        var id = Ids.OfPrincipal("pri_", who.Issuer, who.Subject);
+        var personId = Ids.OfPrincipal("per_", who.Issuer, who.Subject);
+        var person = await _persons.FindAsync(personId, cancellation) ?? await AddPersonAsync(personId, who.Name, PersonKinds.Human, [], cancellation);
+        if (person.Disabled)
+        {
+            throw new IdentityException(403, "person-disabled", "This person was disabled.");
+        }
+
+        var now = time.GetUtcNow();
+        var principal = await _principals.ChangeAsync(
+            id,
+            known => known is null
+                ? new PrincipalRecord { Id = id, Person = personId, Issuer = who.Issuer, Subject = who.Subject, Groups = who.Groups, LastLoginAt = now }
+                : known with { Groups = who.Groups, LastLoginAt = now },
+            cancellation);
+        return new SignedIn(principal!, person);
+    }
+
+    /// <summary>One person.</summary>
+    public ValueTask<PersonRecord?> FindAsync(string person, CancellationToken cancellation)
+        => IsPersonId(person) ? _persons.FindAsync(person, cancellation) : ValueTask.FromResult<PersonRecord?>(null);
+
+    /// <summary>One person, who must exist.</summary>
+    public async ValueTask<PersonRecord> GetAsync(string person, CancellationToken cancellation)
+        => await FindAsync(person, cancellation) ?? throw new IdentityException(404, "person-unknown", "There is no such person.");
+
+    /// <summary>One principal.</summary>
+    public ValueTask<PrincipalRecord?> FindPrincipalAsync(string principal, CancellationToken cancellation) => _principals.FindAsync(principal, cancellation);
+
+    /// <summary>All persons as they are shown, in order of their names.</summary>
+    public async ValueTask<IReadOnlyList<PersonView>> ListAsync(CancellationToken cancellation)
+    {
+        var principals = new Dictionary<string, List<string>>();
+        await foreach (var (_, principal) in _principals.ListAsync(cancellation))
+        {
+            (principals.TryGetValue(principal.Person, out var list) ? list : principals[principal.Person] = []).Add(principal.Id);
+        }
+
+        var persons = await AllAsync(cancellation);
+        return
+        [
+            .. persons.Values.OrderBy(person => PersonNames.Key(person.Name), StringComparer.Ordinal).Select(person => new PersonView(
+                person.Id, person.Name, person.Enrolled, person.Disabled,
+                [.. SamePersons.Humans(person.Id, persons).SelectMany(same => principals.GetValueOrDefault(same, []))])),
+        ];
+    }
+
+    /// <summary>Everybody who counts as the same human or team as this person, and whether the person may decide now.</summary>
+    public async ValueTask<PersonStanding> StandingAsync(string person, CancellationToken cancellation)
+    {
+        var record = await GetAsync(person, cancellation);
+        var persons = await AllAsync(cancellation);
+        var groups = new SortedSet<string>(StringComparer.Ordinal);
+        await foreach (var (_, principal) in _principals.ListAsync(cancellation))
+        {
+            if (principal.Person == person)
+            {
+                groups.UnionWith(principal.Groups);
+            }
+        }
+
+        return new PersonStanding(
+            record.Id, record.Name, record.Enrolled && !record.Disabled, record.Disabled, [.. groups], [.. SamePersons.Of(person, persons)],
+            !record.Disabled && await bootstrap.IsOpenForAsync(person, cancellation));
+    }
+
+    /// <summary>Takes everything from a person at once.</summary>
+    /// <returns>False where that had happened before.</returns>
+    public async ValueTask<bool> DisableAsync(string person, CancellationToken cancellation)
+    {
+        await GetAsync(person, cancellation);
+        return await _persons.ChangeAsync(person, known => known is null || known.Disabled ? null : known with { Disabled = true, Enrolled = false }, cancellation) is not null;
+    }
+
+    /// <summary>Takes the right to decide from a person at once.</summary>
+    /// <returns>False where they had none.</returns>
+    public async ValueTask<bool> WithdrawEnrolmentAsync(string person, CancellationToken cancellation)
+    {
+        await GetAsync(person, cancellation);
+        return await _persons.ChangeAsync(person, known => known is null || !known.Enrolled ? null : known with { Enrolled = false, EnrolledBy = null }, cancellation) is not null;
+    }
+
+    /// <summary>Makes the person of the bootstrap token the first enrolled one. Only <see cref="Bootstrap"/> may lead here.</summary>
+    public async ValueTask EnrolFirstAsync(string person, CancellationToken cancellation)
+        => await _persons.ChangeAsync(
+            person, known => known is null || known.Disabled || known.Enrolled ? null : known with { Enrolled = true, EnrolledBy = "bootstrap" }, cancellation);
+
+    /// <summary>Puts a change into force that a second person approved. Doing it twice changes nothing.</summary>
+    /// <param name="change">The change.</param>
+    /// <param name="request">Approval request whose grant was verified.</param>
+    /// <param name="cancellation">Cancels the wait.</param>
+    /// <exception cref="IdentityException">It can't be applied any more, e.g. the person was disabled meanwhile.</exception>
+    public async ValueTask ApplyAsync(IdentityChange change, string request, CancellationToken cancellation)
+    {
+        switch (change.Kind)
+        {
+            case ChangeKinds.Enrol:
+                var person = await GetAsync(change.Persons[0], cancellation);
+                Require(person is { Disabled: false, Kind: PersonKinds.Human }, "Only a human who isn't disabled can be enrolled.");
+                // Closed first: a crash in between must not leave the first person acting alone beside a second one.
+                await bootstrap.CloseAsync(person.Id, cancellation);
+                await _persons.ChangeAsync(
+                    person.Id, known => known is null || known.Disabled || known.Enrolled ? null : known with { Enrolled = true, EnrolledBy = request }, cancellation);
+                break;
+            case ChangeKinds.Enable:
+                await _persons.ChangeAsync(change.Persons[0], known => known is { Disabled: true } ? known with { Disabled = false } : null, cancellation);
+                break;
+            case ChangeKinds.Link:
+            case ChangeKinds.Unlink:
+                await SetLinkAsync(change.Persons[0], change.Persons[1], change.Kind == ChangeKinds.Link, cancellation);
+                await SetLinkAsync(change.Persons[1], change.Persons[0], change.Kind == ChangeKinds.Link, cancellation);
+                break;
+            case ChangeKinds.ServiceAccount:
+                await AddServiceAccountAsync(change, cancellation);
+                break;
+            default:
+                throw new IdentityException(400, "change-unknown", "There is no such kind of change.");
+        }
+    }
+
+    /// <summary>All persons by id.</summary>
+    public async ValueTask<IReadOnlyDictionary<string, PersonRecord>> AllAsync(CancellationToken cancellation)
+    {
+        var persons = new Dictionary<string, PersonRecord>(StringComparer.Ordinal);
+        await foreach (var (key, person) in _persons.ListAsync(cancellation))
+        {
+            persons[key] = person;
+        }
+
+        return persons;
+    }
+
+    private static bool IsPersonId(string id) => id.Length is > 4 and <= 64 && id.StartsWith("per_", StringComparison.Ordinal) && id.All(c => c == '_' || char.IsAsciiLetterOrDigit(c));
+
+    private static void Require(bool condition, string message)
+    {
+        if (!condition)
+        {
+            throw new IdentityException(409, "change-impossible", message);
+        }
+    }
+
+    private async ValueTask AddServiceAccountAsync(IdentityChange change, CancellationToken cancellation)
+    {
+        var id = change.Persons[0];
+        if (await _persons.FindAsync(id, cancellation) is null)
+        {
+            await AddPersonAsync(id, change.Name, PersonKinds.Service, [.. change.Persons.Skip(1)], cancellation);
+        }
+
+        var principal = Ids.OfPrincipal("pri_", OwnIssuer, id);
+        await _principals.TryAddAsync(
+            principal,
+            new PrincipalRecord { Id = principal, Person = id, Issuer = OwnIssuer, Subject = id, LastLoginAt = time.GetUtcNow() },
+            cancellation);
+    }
+
+    private async ValueTask SetLinkAsync(string person, string other, bool linked, CancellationToken cancellation)
+        => await _persons.ChangeAsync(
+            person,
+            known => known is null || known.Links.Contains(other) == linked
+                ? null
+                : known with { Links = linked ? [.. known.Links, other] : [.. known.Links.Where(link => link != other)] },
+            cancellation);
+
+    private async ValueTask<PersonRecord> AddPersonAsync(
+        string id, string wanted, string kind, IReadOnlyList<string> owners, CancellationToken cancellation)
+    {
+        // A second account with the same e-mail address isn't the same person, and must not look like it.
+        var clean = PersonNames.Clean(wanted);
+        string Marked(int length) => $"{clean} #{id.Substring(4, Math.Min(length, id.Length - 4))}";
+        var name = PersonNames.CanDeceive(clean) ? Marked(4) : clean;
+        for (var length = 4; !await ReserveAsync(name, id, cancellation); length++)
+        {
+            name = Marked(length);
+        }
+
+        var person = new PersonRecord { Id = id, Name = name, Kind = kind, Owners = owners, CreatedAt = time.GetUtcNow() };
+        return await _persons.TryAddAsync(id, person, cancellation) ? person : (await _persons.FindAsync(id, cancellation))!;
+    }
+
+    private async ValueTask<bool> ReserveAsync(string name, string person, CancellationToken cancellation)
+        => await _names.TryAddAsync(PersonNames.Key(name), new NameOwner(person), cancellation)
+            || (await _names.FindAsync(PersonNames.Key(name), cancellation))?.Person == person;
+
+    private sealed record NameOwner(string Person);
+}

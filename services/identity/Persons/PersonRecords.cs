@@ -1,0 +1,73 @@
+namespace Countersign.Identity.Persons;
+
+/// <summary>Kinds of persons and principals.</summary>
+public static class PersonKinds
+{
+    /// <summary>A human being.</summary>
+    public const string Human = "human";
+
+    /// <summary>A service account, which persons own.</summary>
+    public const string Service = "service";
+}
+
+/// <summary>A person as it is stored.</summary>
+public sealed record PersonRecord
+{
+    /// <summary><c>per_…</c></summary>
+    public required string Id { get; init; }
+    /// <summary>Display name, unique (case-insensitive) among all persons ever, since policies may name it.</summary>
+    public required string Name { get; init; }
+    /// <summary>One of <see cref="PersonKinds"/>.</summary>
+    public required string Kind { get; init; }
+    /// <summary>Whether they may decide requests.</summary>
+    public bool Enrolled { get; init; }
+    /// <summary>Approval request that admitted them, or <c>bootstrap</c>.</summary>
+    public string? EnrolledBy { get; init; }
+    /// <summary>Whether they may do nothing any more.</summary>
+    public bool Disabled { get; init; }
+    /// <summary>Persons that are the same human.</summary>
+    public IReadOnlyList<string> Links { get; init; } = [];
+    /// <summary>Owners of a service account.</summary>
+    public IReadOnlyList<string> Owners { get; init; } = [];
+    /// <summary>First seen.</summary>
+    public required DateTimeOffset CreatedAt { get; init; }
+}
+
+/// <summary>A principal as it is stored: what a provider calls somebody.</summary>
+public sealed record PrincipalRecord
+{
+    /// <summary><c>pri_…</c>, from issuer and subject.</summary>
+    public required string Id { get; init; }
+    /// <summary>Its person.</summary>
+    public required string Person { get; init; }
+    /// <summary>Issuer, exactly as the provider writes it.</summary>
+    public required string Issuer { get; init; }
+    /// <summary>Subject at the issuer.</summary>
+    public required string Subject { get; init; }
+    /// <summary>Groups of the latest login.</summary>
+    public IReadOnlyList<string> Groups { get; init; } = [];
+    /// <summary>Latest login.</summary>
+    public required DateTimeOffset LastLoginAt { get; init; }
+}
+
+/// <summary>What a provider says about somebody who just logged in there.</summary>
+public sealed record ProviderIdentity
+{
+    /// <summary>Issuer.</summary>
+    public required string Issuer { get; init; }
+    /// <summary>Subject.</summary>
+    public required string Subject { get; init; }
+    /// <summary>Name to show; only the first login's counts.</summary>
+    public required string Name { get; init; }
+    /// <summary>Groups.</summary>
+    public IReadOnlyList<string> Groups { get; init; } = [];
+    /// <summary>Assurance level.</summary>
+    public string? Acr { get; init; }
+    /// <summary>Authentication methods.</summary>
+    public IReadOnlyList<string> Amr { get; init; } = [];
+    /// <summary>When they authenticated.</summary>
+    public required DateTimeOffset AuthenticatedAt { get; init; }
+}
+
+/// <summary>A principal and its person.</summary>
+public sealed record SignedIn(PrincipalRecord Principal, PersonRecord Person);

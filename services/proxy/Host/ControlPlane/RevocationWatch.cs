@@ -1,0 +1,116 @@
+using System.Net.Http.Json;
+using System.Text.Json;
+using Countersign.Identity.Contracts;
+using Countersign.Platform.Ports;
+using Countersign.Platform.Tokens;
+using Countersign.Proxy.Path;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+
+namespace Countersign.Proxy.Host.ControlPlane;
+
+/// <summary>
+/// Follows identity's beacon and revocation feed: ends sessions whose credential or person was revoked within seconds, and all of them when
+/// the proxy has been without word for too long (I8).
+/// </summary>
+internal sealed partial class RevocationWatch(
+    [FromKeyedServices(AppIds.Proxy)] IServiceClients clients, ITrustedKeys keys, Freshness freshness, SessionRegistry sessions, TimeProvider clock,
+    ILogger<RevocationWatch> logger) : BackgroundService
+{
+    private static readonly TimeSpan Interval = TimeSpan.FromSeconds(2);
+
+    private readonly Doorbell _doorbell = new();
+    private long _known = -1;
+
+    /// <summary>Handler of topic <c>identity</c>: a revocation is fetched at once instead of at the next poll.</summary>
+    public ValueTask OnEventAsync(BusEvent change)
+    {
+        if (change.Type == "countersign.revocation")
+        {
+            _doorbell.Ring();
+        }
+
+        return ValueTask.CompletedTask;
+    }
+
+    public override void Dispose()
+    {
+        _doorbell.Dispose();
+        base.Dispose();
+    }
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        while (!stoppingToken.IsCancellationRequested)
+        {
+            try
+            {
+                await FollowAsync(stoppingToken).ConfigureAwait(false);
+            }
+            catch (Exception error) when (error is (HttpRequestException or JsonException or TokenRejectedException or PortUnavailableException or OperationCanceledException)
+                && !stoppingToken.IsCancellationRequested)
+            {
+                LogUnreachable(error.GetType().Name);
+            }
+
+            if (freshness.IsDead && sessions.End(_ => true, "stale") is > 0 and var ended)
+            {
+                LogStale(ended);
+            }
+
+            await _doorbell.WaitAsync(Interval, stoppingToken).ConfigureAwait(false);
+        }
+    }
+
+    private async Task FollowAsync(CancellationToken cancellation)
+    {
+        var client = clients.Create(AppIds.Identity);
+        var token = await client.GetFromJsonAsync<string>("v1/beacon", TokenJson.Options, cancellation).ConfigureAwait(false);
+        var signer = await keys.GetAsync(AppIds.Identity, cancellation).ConfigureAwait(false);
+        var beacon = await signer.VerifyAsync<IdentityBeacon>(token!, TokenTypes.Beacon, null, null, clock.GetUtcNow(), requireExpiry: false).ConfigureAwait(false);
+        if (beacon.RevocationHead < _known)
+        {
+            // A head that went back is a restored backup or a replay: not a word to go on with.
+            LogRolledBack(beacon.RevocationHead, _known);
+            return;
+        }
+
+        if (_known < 0)
+        {
+            // Nothing is open yet that an earlier revocation could concern: logins are checked by identity itself.
+            _known = beacon.RevocationHead;
+        }
+
+        while (beacon.RevocationHead > _known)
+        {
+            var news = await client.GetFromJsonAsync<IReadOnlyList<Revocation>>(
+                $"v1/revocations?after={_known}", TokenJson.Options, cancellation).ConfigureAwait(false) ?? [];
+            if (news.Count == 0)
+            {
+                throw new HttpRequestException("the feed lacks what the beacon promises");
+            }
+
+            foreach (var revocation in news.OrderBy(each => each.Sequence))
+            {
+                var ended = sessions.Revoke(revocation, clock.GetUtcNow());
+                LogRevoked(revocation.Kind, revocation.Id, ended);
+                _known = Math.Max(_known, revocation.Sequence);
+            }
+        }
+
+        freshness.IdentityAt(beacon.IssuedAt);
+    }
+
+    [LoggerMessage(3101, LogLevel.Warning, "Identity can't be followed: {Error}")]
+    private partial void LogUnreachable(string error);
+
+    [LoggerMessage(3102, LogLevel.Error, "The revocation feed went back from {Known} to {Head}; its word is not taken")]
+    private partial void LogRolledBack(long head, long known);
+
+    [LoggerMessage(3103, LogLevel.Information, "Revoked {Kind} {Id}: {Ended} sessions end")]
+    private partial void LogRevoked(string kind, string id, int ended);
+
+    [LoggerMessage(3104, LogLevel.Error, "No word from policy or identity for too long: {Ended} sessions end")]
+    private partial void LogStale(int ended);
+}

@@ -1,0 +1,224 @@
+using Countersign.Approval.Contracts;
+using Countersign.Policy.Contracts;
+using Countersign.Proxy.Path.Decide;
+using Countersign.Recorder.Contracts;
+
+namespace Countersign.Proxy.Path.Hold;
+
+/// <summary>Steps 4 and 5 for one operation: ask, tell the client, wait, redeem. Holds no state beyond the operation's own.</summary>
+internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecider decider, TimeProvider clock)
+{
+    /// <summary>Longest list of operations in one request; a longer pipeline is asked for in several.</summary>
+    internal const int MaxOperations = 100;
+
+    /// <summary>Asks for approval, or attaches, and waits until somebody decided.</summary>
+    /// <exception cref="OperationCanceledException">The client went away or the session ends; the request stays.</exception>
+    public async ValueTask<HeldOperation> WaitAsync(
+        Operation operation, UnderstoodOperation understood, Decision decision, IOperationPeer peer, CancellationToken cancellation)
+    {
+        var terms = decision.Terms ?? throw new InvalidOperationException("A decision that requires approval has terms.");
+        var transaction = peer.Transaction;
+        if (transaction.Open && terms.RefuseInTransaction)
+        {
+            return HeldOperation.Refused(Refusals.InTransaction(decision));
+        }
+
+        RequestView request;
+        var attached = false;
+        try
+        {
+            if (operation.Pending is null)
+            {
+                var batch = await GatherAsync(operation, understood, peer, cancellation).ConfigureAwait(false);
+                var created = await approvals.RequestAsync(Ask(batch, decision, terms, transaction), cancellation).ConfigureAwait(false);
+                request = created.Request;
+                attached = created.Attached;
+                for (var index = 0; index < batch.Count; index++)
+                {
+                    batch[index].Operation.Pending = new PendingApproval(request.Id, index, batch[index].Requested.Digest);
+                }
+            }
+            else
+            {
+                // Asked for together with an earlier Bind of its pipeline, whose hold has ended.
+                request = await approvals.WaitAsync(operation.Pending.Request, cancellation).ConfigureAwait(false);
+            }
+        }
+        catch (ApprovalUnavailableException error)
+        {
+            return HeldOperation.Refused(new Refusal(RefusalReason.Unavailable, error.Message, Refusals.TryAgain));
+        }
+
+        if (request.State == RequestState.Pending)
+        {
+            await RecordAsync(operation, understood, attached ? "attached" : "began", cancellation).ConfigureAwait(false);
+            var limit = transaction.Open ? terms.HoldInTransaction : (TimeSpan?)null;
+            var waited = await WaitHeldAsync(operation, request, attached, limit, decision, peer, cancellation).ConfigureAwait(false);
+            await RecordAsync(operation, understood, waited.Phase, cancellation).ConfigureAwait(false);
+            if (waited.Refusal is not null)
+            {
+                return HeldOperation.Refused(waited.Refusal);
+            }
+
+            request = waited.Request!;
+        }
+
+        return request.State == RequestState.Approved ? HeldOperation.Approved(request) : HeldOperation.Refused(Refusals.ByState(request));
+    }
+
+    /// <summary>Redeems what was approved, if the decision of now still lets it.</summary>
+    public async ValueTask<RedeemedOperation> RedeemAsync(
+        Operation operation, HeldOperation held, Decision now, IOperationPeer peer, CancellationToken cancellation)
+    {
+        if (now.Outcome == Outcome.Deny)
+        {
+            return RedeemedOperation.Refused(Refusals.ByPolicy(now));
+        }
+
+        if (!Terms.NoStricterThan(now, [.. held.Request!.AllOf.Select(each => new ApproverRequirement(each.AnyOf, each.Quorum))]))
+        {
+            return RedeemedOperation.Refused(Refusals.StricterNow);
+        }
+
+        // What was approved is what runs: the context is read again, since an earlier operation of the same pipeline may have changed it.
+        var identity = await peer.IdentifyAsync(operation, cancellation).ConfigureAwait(false);
+        var pending = operation.Pending!;
+        if (!string.Equals(OperationDigest.Compute(identity), pending.Digest, StringComparison.Ordinal))
+        {
+            return RedeemedOperation.Refused(Refusals.Changed);
+        }
+
+        var redeem = new RedeemRequest(pending.Index, pending.Digest, $"{session.Id}:{operation.Number}", session.Assertion);
+        try
+        {
+            var expected = new RedemptionExpectation(session.Claims.Person, session.Connection);
+            return RedeemedOperation.Of(await approvals.RedeemAsync(pending.Request, redeem, expected, cancellation).ConfigureAwait(false));
+        }
+        catch (RedemptionRefusedException error)
+        {
+            return RedeemedOperation.Refused(new Refusal(RefusalReason.Approval, error.Message, Refusals.AskAgain));
+        }
+        catch (ApprovalUnavailableException error)
+        {
+            return RedeemedOperation.Refused(new Refusal(RefusalReason.Unavailable, error.Message, Refusals.TryAgain));
+        }
+    }
+
+    private async ValueTask<(RequestView? Request, Refusal? Refusal, string Phase)> WaitHeldAsync(
+        Operation operation, RequestView request, bool attached, TimeSpan? limit, Decision decision, IOperationPeer peer, CancellationToken cancellation)
+    {
+        var scope = await peer.HeldAsync(operation, request, attached, cancellation).ConfigureAwait(false);
+        await using (scope.ConfigureAwait(false))
+        {
+            using var tooLong = limit is { } span ? new CancellationTokenSource(span, clock) : new CancellationTokenSource();
+            using var any = CancellationTokenSource.CreateLinkedTokenSource(cancellation, scope.Cancelled, scope.Disconnected, tooLong.Token);
+            try
+            {
+                var decided = await approvals.WaitAsync(request.Id, any.Token).ConfigureAwait(false);
+                return (decided, null, Phases.Of(decided.State));
+            }
+            catch (OperationCanceledException) when (any.IsCancellationRequested)
+            {
+                if (scope.Cancelled.IsCancellationRequested)
+                {
+                    await approvals.WithdrawAsync(request.Id, session.Assertion, cancellation).ConfigureAwait(false);
+                    return (null, Refusals.Cancelled(request), "cancelled");
+                }
+
+                if (scope.Disconnected.IsCancellationRequested || cancellation.IsCancellationRequested)
+                {
+                    await session.Recording.RecordHoldAsync(
+                        new HoldEntry(operation.Number, request.Id, operation.Pending!.Digest, "", "disconnected"), CancellationToken.None).ConfigureAwait(false);
+                    throw;
+                }
+
+                return (null, Refusals.InTransactionTooLong(decision, request), "refused");
+            }
+        }
+    }
+
+    private async ValueTask<List<AskedOperation>> GatherAsync(
+        Operation first, UnderstoodOperation understood, IOperationPeer peer, CancellationToken cancellation)
+    {
+        var batch = new List<AskedOperation> { await AskForAsync(first, understood, peer, cancellation).ConfigureAwait(false) };
+        foreach (var further in await peer.GatherAsync(cancellation).ConfigureAwait(false))
+        {
+            if (batch.Count == MaxOperations)
+            {
+                break;
+            }
+
+            var facts = await peer.UnderstandAsync(further, cancellation).ConfigureAwait(false);
+            var (decision, _) = decider.Decide(session, facts, clock.GetUtcNow());
+            if (decision.Outcome == Outcome.Deny)
+            {
+                // The server skips to the end of the pipeline after a refusal: nothing behind it will run.
+                break;
+            }
+
+            if (decision.Outcome == Outcome.RequireApproval)
+            {
+                batch.Add(await AskForAsync(further, facts, peer, cancellation).ConfigureAwait(false) with { Decision = decision });
+            }
+        }
+
+        return batch;
+    }
+
+    private static async ValueTask<AskedOperation> AskForAsync(
+        Operation operation, UnderstoodOperation understood, IOperationPeer peer, CancellationToken cancellation)
+    {
+        var identity = await peer.IdentifyAsync(operation, cancellation).ConfigureAwait(false);
+        var requested = new RequestedOperation(OperationDigest.Compute(identity), identity.Text, understood.RecordedParameters);
+        return new AskedOperation(operation, requested, identity.Context, null);
+    }
+
+    private CreateRequest Ask(List<AskedOperation> batch, Decision decision, ApprovalTerms terms, TransactionView transaction)
+    {
+        var decisions = batch.Select(asked => asked.Decision ?? decision).ToList();
+        var all = decisions.Select(each => each.Terms ?? terms).ToList();
+        return new CreateRequest
+        {
+            Kind = RequestKind.Operation,
+            Assertion = session.Assertion,
+            Connection = session.Connection,
+            Database = session.Database,
+            Operations = [.. batch.Select(asked => asked.Requested)],
+            AllOf = [.. all.SelectMany(each => each.AllOf).Select(each => new RequestRequirement(each.AnyOf, each.Quorum)).DistinctBy(Key)],
+            Rules = [.. decisions.SelectMany(RuleNames.Of).Distinct()],
+            Message = decision.Message,
+            BundleVersion = decision.BundleVersion,
+            Context = batch[0].Context,
+            Transaction = transaction.Statements,
+            TimeoutSeconds = (int)all.Min(each => each.Timeout).TotalSeconds,
+            GrantLifetimeSeconds = (int)all.Min(each => each.GrantLifetime).TotalSeconds,
+            ReasonRequired = all.Any(each => each.ReasonRequired),
+        };
+    }
+
+    private ValueTask RecordAsync(Operation operation, UnderstoodOperation understood, string phase, CancellationToken cancellation) =>
+        session.Recording.RecordHoldAsync(
+            new HoldEntry(operation.Number, operation.Pending!.Request, operation.Pending.Digest, understood.RecordedText, phase), cancellation);
+
+    private static string Key(RequestRequirement requirement) =>
+        $"{requirement.Quorum}:{string.Join('\n', requirement.AnyOf.Order(StringComparer.Ordinal))}";
+
+    private sealed record AskedOperation(
+        Operation Operation, RequestedOperation Requested, IReadOnlyDictionary<string, string> Context, Decision? Decision);
+}
+
+/// <summary>Outcome of step 4: an approved request or a refusal.</summary>
+internal sealed record HeldOperation(RequestView? Request, Refusal? Refusal)
+{
+    public static HeldOperation Approved(RequestView request) => new(request, null);
+
+    public static HeldOperation Refused(Refusal refusal) => new(null, refusal);
+}
+
+/// <summary>Outcome of step 5: a redeemed grant or a refusal.</summary>
+internal sealed record RedeemedOperation(RedeemedGrant? Grant, Refusal? Refusal)
+{
+    public static RedeemedOperation Of(RedeemedGrant grant) => new(grant, null);
+
+    public static RedeemedOperation Refused(Refusal refusal) => new(null, refusal);
+}

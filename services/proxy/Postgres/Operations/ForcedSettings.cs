@@ -1,0 +1,88 @@
+using Countersign.Policy.Contracts;
+using Countersign.Proxy.Path;
+using Countersign.Proxy.Path.Decide;
+using Countersign.Proxy.Path.Mask;
+using Countersign.Proxy.Sql.Analysis;
+
+namespace Countersign.Proxy.Postgres.Operations;
+
+/// <summary>
+/// The two settings that decide how text is read: client_encoding and standard_conforming_strings. The gateway forces them at startup; if they
+/// changed, it would decide on another text than the one that runs.
+/// </summary>
+internal static class ForcedSettings
+{
+    public const string ClientEncoding = "client_encoding";
+    public const string StandardConformingStrings = "standard_conforming_strings";
+
+    /// <summary>Whether a value means what the gateway forces. Harmless repetitions (pg_dump writes them) pass.</summary>
+    public static bool IsKept(string name, string value) => name switch
+    {
+        ClientEncoding => value.Trim('\'', '"').ToUpperInvariant() is "UTF8" or "UTF-8" or "UNICODE",
+        StandardConformingStrings => value.Trim('\'', '"').ToLowerInvariant() is "on" or "true" or "yes" or "1",
+        _ => true,
+    };
+
+    /// <summary>Whether an operation with these statements would change one of them.</summary>
+    public static bool IsChangedBy(SqlAnalysis analysis)
+    {
+        foreach (var statement in analysis.Statements)
+        {
+            foreach (var setting in statement.Settings)
+            {
+                if (setting.Reset || setting.Name is not (ClientEncoding or StandardConformingStrings))
+                {
+                    // RESET goes back to the startup packet's value, which is the forced one.
+                    continue;
+                }
+
+                if (setting.Value is null || !IsKept(setting.Name, setting.Value))
+                {
+                    return true;
+                }
+            }
+        }
+
+        return false;
+    }
+}
+
+/// <summary>
+/// What this protocol can't let pass whatever the policy says: an operation that carries one of the codes of <see cref="UnderstoodText"/>. It denies
+/// within step 3 so that the refusal is recorded like any other.
+/// </summary>
+internal sealed class ProtocolRules(IDecider inner, bool canMask) : IDecider
+{
+    public (Decision Decision, MaskPlan Masking) Decide(PathSession session, UnderstoodOperation understood, DateTimeOffset now)
+    {
+        var (decision, masking) = inner.Decide(session, understood, now);
+        foreach (var code in understood.Facts.Incomplete)
+        {
+            switch (code)
+            {
+                case UnderstoodText.ForcedSetting:
+                    return (Deny(decision, "forced-setting", "client_encoding and standard_conforming_strings can't be changed through Countersign.", "Leave them at UTF8 and on."), MaskPlan.None);
+                case UnderstoodText.FunctionCall:
+                    return (Deny(decision, "function-call", "The function call protocol can't be used through Countersign.", "Call the function in a SELECT."), MaskPlan.None);
+                default:
+                    break;
+            }
+        }
+
+        if (!canMask && !masking.IsNone && decision.Outcome != Outcome.Deny)
+        {
+            return (Deny(decision, "no-masking", "The results of this would have to be masked, which this proxy can't do.", ""), MaskPlan.None);
+        }
+
+        return (decision, masking);
+    }
+
+    private static Decision Deny(Decision decision, string rule, string message, string hint) => decision with
+    {
+        Outcome = Outcome.Deny,
+        Message = message,
+        Hint = hint,
+        Terms = null,
+        Rules = [new RuleHit("protocol", rule, Outcome.Deny, -1, message), .. decision.Rules],
+    };
+}

@@ -1,0 +1,80 @@
+using Countersign.Policy.Contracts;
+using Countersign.Proxy.Path;
+using Countersign.Proxy.Path.Mask;
+using Countersign.Proxy.Sql.Analysis;
+
+namespace Countersign.Proxy.Postgres.Operations;
+
+/// <summary>What a text means in a session. Shared by all operations with this text.</summary>
+internal sealed class UnderstoodText
+{
+    /// <summary>A code of <see cref="OperationFacts.Incomplete"/>: the text changes a setting that the gateway keeps. Always denied.</summary>
+    public const string ForcedSetting = "forced-setting";
+
+    /// <summary>A code: FunctionCall names a function by OID and carries values in binary; always denied.</summary>
+    public const string FunctionCall = "function-call";
+
+    /// <summary>A code: EXECUTE or FETCH of something that this session has not made by way of the gateway.</summary>
+    public const string UnknownName = "unknown-name";
+
+    /// <summary>A code: a parameter's bytes can't be shown as text, so nobody could approve it.</summary>
+    public const string UnreadableParameter = "unreadable-parameter";
+
+    public static readonly IReadOnlyDictionary<string, string> NoContext = new Dictionary<string, string>();
+
+    /// <param name="analysis">What holds in this session.</param>
+    /// <param name="masking">What must be masked.</param>
+    /// <param name="source">The analysis as the parser gave it.</param>
+    public UnderstoodText(SqlAnalysis analysis, IMaskAnalysis masking, SqlAnalysis source)
+    {
+        Analysis = analysis;
+        Source = source;
+        Masking = masking;
+        Operation = new UnderstoodOperation(analysis.Facts, analysis.RecordedText, [], masking);
+        foreach (var statement in source.Statements)
+        {
+            HasEffects |= statement.Effect is not null;
+            UsesNames |= statement.Effect is { Kind: SqlSessionEffectKind.Execute or SqlSessionEffectKind.Fetch };
+            CopiesIn |= statement.Copy is { From: true, ToClient: true };
+            Copies |= statement.Copy is { ToClient: true };
+            BeginsTransaction |= statement.Facts.Kinds is ["BEGIN" or "START TRANSACTION", ..];
+        }
+    }
+
+    public SqlAnalysis Analysis { get; }
+
+    /// <summary>The analysis as the parser gave it, with EXECUTE and FETCH not resolved: its effects on names count.</summary>
+    public SqlAnalysis Source { get; }
+
+    /// <summary>Definitions of what EXECUTE and FETCH run, for the digest and for approvers.</summary>
+    public IReadOnlyDictionary<string, string> Context { get; init; } = NoContext;
+
+    public IMaskAnalysis Masking { get; }
+
+    /// <summary>What the path gets where there are no parameters.</summary>
+    public UnderstoodOperation Operation { get; }
+
+    /// <summary>Whether it touches the session's tables of prepared statements and cursors.</summary>
+    public bool HasEffects { get; }
+
+    /// <summary>Whether it runs something that was prepared or declared earlier.</summary>
+    public bool UsesNames { get; }
+
+    /// <summary>Whether a statement of it takes COPY data from the client.</summary>
+    public bool CopiesIn { get; }
+
+    /// <summary>Whether a statement of it exchanges COPY data with the client.</summary>
+    public bool Copies { get; }
+
+    /// <summary>Whether it opens a transaction block.</summary>
+    public bool BeginsTransaction { get; }
+
+    /// <summary>The same with other facts.</summary>
+    public static SqlAnalysis With(SqlAnalysis analysis, OperationFacts facts, IReadOnlyList<SqlStatement>? statements = null) => new()
+    {
+        Facts = facts,
+        Statements = statements ?? analysis.Statements,
+        TrimmedText = analysis.TrimmedText,
+        RecordedText = analysis.RecordedText,
+    };
+}

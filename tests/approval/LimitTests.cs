@@ -1,0 +1,93 @@
+using System.Net;
+using Countersign.Approval.Contracts;
+
+namespace Countersign.Approval.Tests;
+
+/// <summary>Limits against fatigue, and what a restart must bring back.</summary>
+[Trait("group", "approval")]
+public sealed class LimitTests
+{
+    [Fact]
+    public async Task Five_pending_requests_a_person()
+    {
+        await using var server = await ApprovalServer.StartAsync(new() { ["Countersign:Approval:BackOffSeconds"] = "5" });
+        var pending = new List<RequestView>();
+        for (var number = 0; number < 5; number++)
+        {
+            pending.Add(await server.OpenAsync());
+        }
+
+        using var sixth = await server.PostAsync("", server.Service("proxy"), server.Create());
+        Assert.Equal("too-many-pending", await ApprovalServer.ProblemAsync(sixth, HttpStatusCode.TooManyRequests));
+        await server.OpenAsync(server.Create("dave"));
+        // Approved ones don't wait for anybody.
+        await server.ApproveAsync(pending[0]);
+        await server.OpenAsync();
+
+        var create = server.Create("bob");
+        using var denied = await server.DecideAsync(await server.OpenAsync(create), "carol", approve: false);
+        Assert.Equal(HttpStatusCode.OK, denied.StatusCode);
+        using var again = await server.PostAsync("", server.Service("proxy"), create);
+        Assert.Equal("recently-denied", await ApprovalServer.ProblemAsync(again, HttpStatusCode.TooManyRequests));
+        server.Clock.Shift += TimeSpan.FromSeconds(6);
+        Assert.Equal(RequestState.Pending, (await server.OpenAsync(create)).State);
+    }
+
+    [Fact]
+    public async Task Requests_and_their_deadlines_outlive_the_host()
+    {
+        await using var server = await ApprovalServer.StartAsync();
+        var create = server.Create();
+        var pending = await server.OpenAsync(create);
+        var approved = await server.OpenAsync();
+        await server.ApproveAsync(approved);
+        var list = await server.OpenAsync(server.Create(digests: [server.Digest(), server.Digest()]));
+        await server.ApproveAsync(list);
+        using (var half = await server.RedeemAsync(list, "half"))
+        {
+            Assert.Equal(HttpStatusCode.OK, half.StatusCode);
+        }
+
+        var overdue = await server.OpenAsync(server.Create("dave") with { TimeoutSeconds = 60 });
+
+        await server.RestartAsync();
+
+        // The same statement finds its own request, and deadlines are those of before.
+        var attached = await server.OpenAsync(create);
+        Assert.Equal((pending.Id, pending.ExpiresAt), (attached.Id, attached.ExpiresAt));
+        Assert.Contains(pending.Id, (await server.GetAsync<RequestView[]>("?filter=to-decide", server.Peers.Token("bob"))).Select(request => request.Id));
+        Assert.Equal(RequestState.Approved, (await server.ApproveAsync(pending)).State);
+        using (var redeemed = await server.RedeemAsync(approved, "after"))
+        {
+            Assert.Equal(HttpStatusCode.OK, redeemed.StatusCode);
+        }
+
+        using (var twice = await server.RedeemAsync(list, "other"))
+        {
+            Assert.Equal("already-redeemed", await ApprovalServer.ProblemAsync(twice, HttpStatusCode.Conflict));
+        }
+
+        using (var same = await server.RedeemAsync(list, "half"))
+        {
+            Assert.Equal(HttpStatusCode.OK, same.StatusCode);
+        }
+
+        // A deadline that passes while nothing runs is noticed at the next start, without anybody asking.
+        await server.StopHostAsync();
+        server.Clock.Shift += TimeSpan.FromSeconds(61);
+        await server.StartHostAsync();
+        await ApprovalServer.UntilAsync(
+            () => server.Changes.Any(change => change.Request == overdue.Id && change.State == RequestState.Expired), "the expiry to be told");
+    }
+
+    [Fact]
+    public async Task The_clock_ends_a_request_by_itself_also_after_a_restart()
+    {
+        await using var server = await ApprovalServer.StartAsync();
+        var first = await server.OpenAsync(server.Create() with { TimeoutSeconds = 1 });
+        await ApprovalServer.UntilAsync(() => server.Changes.Any(change => change.Request == first.Id && change.State == RequestState.Expired), "the first expiry");
+        var second = await server.OpenAsync(server.Create() with { TimeoutSeconds = 4 });
+        await server.RestartAsync();
+        await ApprovalServer.UntilAsync(() => server.Changes.Any(change => change.Request == second.Id && change.State == RequestState.Expired), "the second expiry");
+    }
+}
