@@ -112,6 +112,12 @@ public ref struct SqlLexer
                 return new SqlToken(SqlTokenKind.Punctuation, start, position);
             case (byte)'.' when start + 1 >= end || !IsDigit(text[start + 1]):
                 position++;
+                if (position < end && text[position] == '.')
+                {
+                    position++;
+                    return new SqlToken(SqlTokenKind.Operator, start, position);
+                }
+
                 return new SqlToken(SqlTokenKind.Punctuation, start, position);
         }
 
@@ -119,7 +125,8 @@ public ref struct SqlLexer
         {
             position++;
             // Letters that follow are junk and an error for the server: they don't begin a literal such as e''.
-            while (position < end && (IsDigit(text[position]) || text[position] == '.' || IsWordStart(text[position])))
+            while (position < end && (IsDigit(text[position]) || IsWordStart(text[position])
+                || (text[position] == '.' && (position + 1 >= end || text[position + 1] != '.'))))
             {
                 position++;
             }
