@@ -4,6 +4,7 @@ using Countersign.Platform.Embedded;
 using Countersign.Platform.Hosting;
 using Countersign.Policy.Host;
 using Countersign.Proxy.Host;
+using Countersign.Recorder.Host;
 
 namespace Countersign.Standalone;
 
@@ -20,6 +21,7 @@ public static class StandaloneHost
         builder.AddIdentityService();
         builder.AddPolicyService();
         builder.AddApprovalService();
+        builder.AddRecorderService();
         // Last, so that it is stopped first: sessions drain while everything that they need still runs.
         builder.AddProxyService();
 
@@ -28,6 +30,7 @@ public static class StandaloneHost
         app.MapIdentityService();
         app.MapPolicyService();
         app.MapApprovalService();
+        app.MapRecorderService();
         app.MapProxyService();
         return app;
     }
