@@ -8,5 +8,5 @@ internal sealed class SealSigner(SigningKey key) : ISealSigner
 {
     public string KeyId => key.KeyId;
 
-    public byte[] Sign(ReadOnlySpan<byte> data) => key.SignRaw(data);
+    public byte[] Sign(ReadOnlySpan<byte> data) => key.SignData(data);
 }
