@@ -196,7 +196,6 @@ public sealed partial class Spool : ISessionRecorder, IAsyncDisposable
         state.Sequence = before.Sequence;
         state.Commitment = before.Commitment;
         state.Ended = before.Ended;
-        state.LastIsSeal = before.LastIsSeal;
         state.Operations = before.Operations;
         state.OpenOperations.UnionWith(before.OpenOperations);
         continued.Add(new SpoolRecording(this, state, cipher, []));

@@ -173,7 +173,7 @@ internal sealed partial class SpoolShipper : IAsyncDisposable
 
     private void Finish(ShippedSession session)
     {
-        if (session.Ended && session.LastIsSeal)
+        if (session.Closed)
         {
             _cursor.Forget(session);
         }
@@ -212,7 +212,8 @@ internal sealed partial class SpoolShipper : IAsyncDisposable
 
             var due = session.Ended || session.Unsealed >= Options.SealEntries || session.SealedAt == 0
                 || Clock.GetElapsedTime(session.SealedAt, now) >= Options.SealInterval;
-            if (!due || _spool.Find(session.Id) is not { } recording)
+            // A session of an earlier run gets its last seal only: what was read so far may be behind seals that it has already.
+            if (!due || _spool.Find(session.Id) is not { } recording || (recording.IsContinued && !session.Ended))
             {
                 continue;
             }
