@@ -235,6 +235,13 @@ public sealed class PostgresRowMasker
 
     private RowVerdict CopyDone(IBufferWriter<byte> output)
     {
+        if (LimitExceeded)
+        {
+            // The error that takes the place of CommandComplete ends the copy.
+            _copy = null;
+            return RowVerdict.Rewritten;
+        }
+
         if (_copy is null)
         {
             return RowVerdict.Pass;
