@@ -101,6 +101,9 @@ public sealed class SigningKey : IDisposable
         return _handler.CreateToken(payload, _credentials, new Dictionary<string, object> { [JwtHeaderParameterNames.Typ] = type });
     }
 
+    /// <summary>Signs data that is no token: ECDSA with SHA-256, 64 bytes r || s (RFC 7518, section 3.4).</summary>
+    public byte[] SignRaw(ReadOnlySpan<byte> data) => _ecdsa.SignData(data, HashAlgorithmName.SHA256, DSASignatureFormat.IeeeP1363FixedFieldConcatenation);
+
     /// <inheritdoc/>
     public void Dispose() => _ecdsa.Dispose();
 

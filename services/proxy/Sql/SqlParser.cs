@@ -188,7 +188,7 @@ public sealed class SqlParser : IDisposable
         }
 
         var text = Encoding.UTF8.GetString(utf8);
-        return new SqlAnalysis
+        var analysis = new SqlAnalysis
         {
             Facts = new OperationFacts
             {
@@ -201,6 +201,9 @@ public sealed class SqlParser : IDisposable
             TrimmedText = scan.End - scan.Start == utf8.Length ? text : Encoding.UTF8.GetString(utf8[scan.Start..scan.End]),
             RecordedText = scan.Secretive ? Secrets.Hide(utf8, standardConformingStrings, statements) : text,
         };
+
+        // What the text itself defines is known without the session.
+        return analysis.Resolve((_, _) => null);
     }
 
     private SqlAnalysis NotUnderstood(ReadOnlySpan<byte> utf8, PreScan scan, string code, bool standardConformingStrings) => new()

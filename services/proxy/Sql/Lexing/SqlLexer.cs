@@ -58,6 +58,12 @@ public ref struct SqlLexer
     /// <summary>Deepest nesting of comments met so far.</summary>
     public int MaxCommentDepth { get; private set; }
 
+    /// <summary>
+    /// True where a comment stood between the parts of a constant. The server reads one constant; libpg_query, whose scanner keeps comments as tokens,
+    /// reads two, the second without the first one's escapes.
+    /// </summary>
+    public bool CommentInLiteral { get; private set; }
+
     /// <summary>The next token; blanks and comments are skipped.</summary>
     public SqlToken Next()
     {
@@ -308,10 +314,11 @@ public ref struct SqlLexer
     }
 
     /// <summary>Where the continuation of a constant begins (behind its opening quote), or -1: blanks or <c>--</c> comments with at least one line break, then a quote.</summary>
-    private readonly int Continuation(int from)
+    private int Continuation(int from)
     {
         var at = from;
         var newline = false;
+        var comment = false;
         while (at < end)
         {
             var c = text[at];
@@ -326,6 +333,7 @@ public ref struct SqlLexer
             }
             else if (c == '-' && at + 1 < end && text[at + 1] == '-')
             {
+                comment = true;
                 at = EndOfLine(at);
                 if (at == end)
                 {
@@ -334,7 +342,13 @@ public ref struct SqlLexer
             }
             else
             {
-                return newline && c == '\'' ? at + 1 : -1;
+                if (!newline || c != '\'')
+                {
+                    return -1;
+                }
+
+                CommentInLiteral |= comment;
+                return at + 1;
             }
         }
 
