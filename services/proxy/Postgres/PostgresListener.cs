@@ -361,7 +361,8 @@ public sealed class PostgresListener : IAsyncDisposable
             }
 
             Welcome(output, context, running);
-            return () => RunAsync(running, context, recording, admitted, output.Pending.ToArray(), ending);
+            var welcome = output.Pending.ToArray();
+            return () => RunAsync(running, context, recording, admitted, welcome, ending);
         }
         catch
         {

@@ -370,6 +370,7 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
             understood = own.Understood = _pipeline.WithNames(names => texts.Resolve(understood, names));
         }
 
+        await texts.ReadyAsync(cancellation).ConfigureAwait(false);
         return own.Bind.Values is { Length: > 0 } ? OperationTexts.WithParameters(own, understood) : understood.Operation;
     }
 

@@ -37,6 +37,9 @@ internal sealed class OperationTexts(PathSession session, IPostgresUnderstanding
         return understood;
     }
 
+    /// <summary>Makes sure that masks can be planned.</summary>
+    public ValueTask ReadyAsync(CancellationToken cancellation) => understanding.ReadyAsync(session, cancellation);
+
     /// <summary>
     /// Puts in place of every EXECUTE and FETCH what it runs, as the session has prepared or declared it, earlier in the same text or before it. What
     /// isn't known makes the operation incomplete: a function may have prepared it.

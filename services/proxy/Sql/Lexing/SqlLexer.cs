@@ -58,6 +58,12 @@ public ref struct SqlLexer
     /// <summary>Deepest nesting of comments met so far.</summary>
     public int MaxCommentDepth { get; private set; }
 
+    /// <summary>
+    /// True where a comment stood between the parts of a constant. The server reads one constant; libpg_query, whose scanner keeps comments as tokens,
+    /// reads two, the second without the first one's escapes.
+    /// </summary>
+    public bool CommentInLiteral { get; private set; }
+
     /// <summary>The next token; blanks and comments are skipped.</summary>
     public SqlToken Next()
     {
@@ -106,6 +112,12 @@ public ref struct SqlLexer
                 return new SqlToken(SqlTokenKind.Punctuation, start, position);
             case (byte)'.' when start + 1 >= end || !IsDigit(text[start + 1]):
                 position++;
+                if (position < end && text[position] == '.')
+                {
+                    position++;
+                    return new SqlToken(SqlTokenKind.Operator, start, position);
+                }
+
                 return new SqlToken(SqlTokenKind.Punctuation, start, position);
         }
 
@@ -113,7 +125,8 @@ public ref struct SqlLexer
         {
             position++;
             // Letters that follow are junk and an error for the server: they don't begin a literal such as e''.
-            while (position < end && (IsDigit(text[position]) || text[position] == '.' || IsWordStart(text[position])))
+            while (position < end && (IsDigit(text[position]) || IsWordStart(text[position])
+                || (text[position] == '.' && (position + 1 >= end || text[position + 1] != '.'))))
             {
                 position++;
             }
@@ -308,10 +321,11 @@ public ref struct SqlLexer
     }
 
     /// <summary>Where the continuation of a constant begins (behind its opening quote), or -1: blanks or <c>--</c> comments with at least one line break, then a quote.</summary>
-    private readonly int Continuation(int from)
+    private int Continuation(int from)
     {
         var at = from;
         var newline = false;
+        var comment = false;
         while (at < end)
         {
             var c = text[at];
@@ -326,6 +340,7 @@ public ref struct SqlLexer
             }
             else if (c == '-' && at + 1 < end && text[at + 1] == '-')
             {
+                comment = true;
                 at = EndOfLine(at);
                 if (at == end)
                 {
@@ -334,7 +349,13 @@ public ref struct SqlLexer
             }
             else
             {
-                return newline && c == '\'' ? at + 1 : -1;
+                if (!newline || c != '\'')
+                {
+                    return -1;
+                }
+
+                CommentInLiteral |= comment;
+                return at + 1;
             }
         }
 
