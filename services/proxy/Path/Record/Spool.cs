@@ -136,7 +136,7 @@ public sealed partial class Spool : ISessionRecorder, IAsyncDisposable
         }
     }
 
-    /// <summary>Ships what there is, for at most this long: for the end of a graceful shutdown, when all sessions have ended.</summary>
+    /// <summary>Completes when the recorder has all that there is, or after this long: for a graceful shutdown, when all sessions have ended.</summary>
     public Task DrainAsync(TimeSpan timeout) => _shipper.DrainAsync(timeout);
 
     /// <inheritdoc/>
