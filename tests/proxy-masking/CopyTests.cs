@@ -24,7 +24,7 @@ public sealed class CopyTests(PostgresServer server)
         "(FORMAT csv, HEADER true)",
         "(FORMAT csv, DELIMITER ';', QUOTE '''')",
         "(FORMAT csv, ESCAPE '\\')",
-        "(FORMAT csv, QUOTE '\"', ESCAPE '!', FORCE_QUOTE (s, t))",
+        "(FORMAT csv, QUOTE '\"', ESCAPE '!', FORCE_QUOTE (s))",
         "(FORMAT csv, NULL 'NULL')",
         "(FORMAT csv, DELIMITER '*', QUOTE '~')",
         "(FORMAT binary)",

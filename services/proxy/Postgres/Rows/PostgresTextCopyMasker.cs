@@ -188,12 +188,13 @@ internal sealed class PostgresTextCopyMasker(ColumnMaskAction[] columns, CopySha
             return;
         }
 
+        // Whether the original was quoted would tell something of it.
         CountMasked();
         Span<byte> masked = stackalloc byte[MaskedField.Longest];
         var effective = _overflow && column.Strategy != MaskStrategy.Null ? column with { Strategy = MaskStrategy.Redact } : column;
         var written = MaskedField.Write(effective, _overflow ? default : shape.Decode(raw), Key, masked);
         var isNull = System.Buffers.Binary.BinaryPrimitives.ReadInt32BigEndian(masked) < 0;
-        Out.Write(isNull ? shape.Null : shape.Encode(masked[4..written], shape.IsQuoted(raw)));
+        Out.Write(isNull ? shape.Null : shape.Encode(masked[4..written], quoted: false));
     }
 
     private void Detect(in ColumnMaskAction column, ReadOnlySpan<byte> raw)
