@@ -115,11 +115,16 @@ public sealed class SqlParser : IDisposable
             return ValueTask.FromResult(ParseAndKeep(utf8.Span, scan, standardConformingStrings, cache));
         }
 
-        return threads.RunAsync(() => ParseAndKeep(utf8.Span, scan, standardConformingStrings, cache), cancellation);
+        return OnThreadAsync(utf8, scan, standardConformingStrings, cache, cancellation);
     }
 
     /// <inheritdoc/>
     public void Dispose() => threads.Dispose();
+
+    /// <summary>Apart, so that hits don't pay for its closure.</summary>
+    private ValueTask<SqlAnalysis> OnThreadAsync(
+        ReadOnlyMemory<byte> utf8, PreScan scan, bool standardConformingStrings, AnalysisCache cache, CancellationToken cancellation) =>
+        threads.RunAsync(() => ParseAndKeep(utf8.Span, scan, standardConformingStrings, cache), cancellation);
 
     private SqlAnalysis ParseAndKeep(ReadOnlySpan<byte> utf8, PreScan scan, bool standardConformingStrings, AnalysisCache cache)
     {
