@@ -32,6 +32,18 @@ public sealed class BundleTests : IDisposable
         Assert.Equal("verify-full", again.Connections[0].Tls);
     }
 
+    [Fact]
+    public void Signature_and_beacon_have_frozen_headers_and_claims()
+    {
+        static string Part(string token, int index) => Encoding.UTF8.GetString(System.Buffers.Text.Base64Url.DecodeFromChars(token.Split('.')[index]));
+        var signature = Envelope(Sample()).Signature;
+        Assert.Equal($$"""{"iss":"policy","version":5,"digest":"{{Frozen.Digest}}","iat":1777888800}""", Part(signature, 1));
+        Assert.Contains("\"typ\":\"cs-bundle+jwt\"", Part(signature, 0), StringComparison.Ordinal);
+        var beacon = new BundleSigner(_policy).Beacon(5, Given.Now);
+        Assert.Equal("""{"version":5,"iat":1777888800}""", Part(beacon, 1));
+        Assert.Contains("\"typ\":\"cs-beacon+jwt\"", Part(beacon, 0), StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("")]
     [InlineData("null")]

@@ -136,7 +136,7 @@ public sealed partial class Spool : ISessionRecorder, IAsyncDisposable
         }
     }
 
-    /// <summary>Ships what there is, for at most this long: for the end of a graceful shutdown, when all sessions have ended.</summary>
+    /// <summary>Completes when the recorder has all that there is, or after this long: for a graceful shutdown, when all sessions have ended.</summary>
     public Task DrainAsync(TimeSpan timeout) => _shipper.DrainAsync(timeout);
 
     /// <inheritdoc/>
@@ -196,7 +196,6 @@ public sealed partial class Spool : ISessionRecorder, IAsyncDisposable
         state.Sequence = before.Sequence;
         state.Commitment = before.Commitment;
         state.Ended = before.Ended;
-        state.LastIsSeal = before.LastIsSeal;
         state.Operations = before.Operations;
         state.OpenOperations.UnionWith(before.OpenOperations);
         continued.Add(new SpoolRecording(this, state, cipher, []));

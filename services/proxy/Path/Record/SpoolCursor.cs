@@ -16,7 +16,8 @@ internal sealed class ShippedSession(string id)
 
     public bool Ended { get; set; }
 
-    public bool LastIsSeal { get; set; }
+    /// <summary>Whether the seal over its end was read: nothing more comes.</summary>
+    public bool Closed { get; set; }
 
     public bool SealedForGood { get; set; }
 
@@ -163,9 +164,9 @@ internal sealed class SpoolCursor(SpoolSegments segments, SpoolKey key) : IDispo
         batch.Entries++;
         batch.Sessions.Add(session);
         session.Sequence = record.Sequence;
-        session.LastIsSeal = record.Effect == SpoolEffect.Seals;
+        session.Closed = record.Effect == SpoolEffect.ClosesSession;
         session.Ended |= record.Effect == SpoolEffect.EndsSession;
-        session.Unsealed += session.LastIsSeal ? 0 : 1;
+        session.Unsealed += record.Effect is SpoolEffect.Seals or SpoolEffect.ClosesSession ? 0 : 1;
     }
 
     private void Know(in SpoolRecordView record)
@@ -184,8 +185,7 @@ internal sealed class SpoolCursor(SpoolSegments segments, SpoolKey key) : IDispo
                 session.Sequence = record.StateSequence;
                 session.Commitment = record.StateCommitment;
                 session.Ended = record.StateEnded;
-                session.LastIsSeal = record.StateLastIsSeal;
-                session.Unsealed = session.LastIsSeal ? 0 : 1;
+                session.Unsealed = 1;
             }
 
             _sessions.Add(id, session);

@@ -87,6 +87,8 @@ internal enum SpoolEffect : byte
     ClosesOperation = 2,
     EndsSession = 3,
     Seals = 4,
+    /// <summary>The seal over the end: nothing more comes.</summary>
+    ClosesSession = 5,
 }
 
 /// <summary>Writes and reads records: length(4) of what follows, kind(1), fields.</summary>
@@ -109,7 +111,7 @@ internal static class SpoolRecord
         var rest = bytes.AsSpan(fields);
         BinaryPrimitives.WriteInt64BigEndian(rest, session.Sequence);
         session.Commitment.CopyTo(rest[8..]);
-        rest[8 + Hash256.Size] = (byte)((session.Ended ? 1 : 0) | (session.LastIsSeal ? 2 : 0));
+        rest[8 + Hash256.Size] = (byte)(session.Ended ? 1 : 0);
         BinaryPrimitives.WriteInt32BigEndian(rest[(9 + Hash256.Size)..], session.OpenOperations.Count);
         rest = rest[(13 + Hash256.Size)..];
         foreach (var operation in session.OpenOperations)
@@ -164,8 +166,6 @@ internal readonly ref struct SpoolRecordView
     public Hash256 StateCommitment => Hash256.From(Rest.Slice(8, Hash256.Size));
 
     public bool StateEnded => (Rest[8 + Hash256.Size] & 1) != 0;
-
-    public bool StateLastIsSeal => (Rest[8 + Hash256.Size] & 2) != 0;
 
     public SpoolEffect Effect => (SpoolEffect)_record[9];
 

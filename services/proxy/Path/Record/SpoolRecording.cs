@@ -38,6 +38,7 @@ internal sealed class SpoolRecording : ISessionRecording
         (_spool, _session, _cipher, _keyRecord) = (spool, session, cipher, keyRecord);
         _sessionBytes = Encoding.Latin1.GetBytes(session.Id);
         (_sequence, _previous, _ended, _operations) = (session.Sequence, session.Commitment, session.Ended, session.Operations);
+        IsContinued = session.Sequence > 0;
         _open = [.. session.OpenOperations];
         Span<byte> random = stackalloc byte[8];
         RandomNumberGenerator.Fill(random);
@@ -46,6 +47,9 @@ internal sealed class SpoolRecording : ISessionRecording
     }
 
     public string Id => _session.Id;
+
+    /// <summary>Whether an earlier run began it.</summary>
+    public bool IsContinued { get; }
 
     public Acknowledgements Acknowledgements { get; }
 
@@ -139,7 +143,7 @@ internal sealed class SpoolRecording : ISessionRecording
         var scratch = EntryScratch.Begin(_sessionBytes.Length);
         scratch.Json.WriteRawValue(seal.ToPayload(), skipInputValidation: true);
         scratch.Json.Flush();
-        Commit(scratch, EntryType.Seal, SpoolEffect.Seals, 0, urgent: false, ship: false, reserve: true, out _);
+        Commit(scratch, EntryType.Seal, last ? SpoolEffect.ClosesSession : SpoolEffect.Seals, 0, urgent: false, ship: false, reserve: true, out _);
         if (last)
         {
             _spool.Forget(this);

@@ -139,7 +139,6 @@ internal sealed class SpoolRecovery(ISpoolStorage storage, SpoolKey key)
                         Sequence = record.StateSequence,
                         Commitment = record.StateCommitment,
                         Ended = record.StateEnded,
-                        LastIsSeal = record.StateLastIsSeal,
                     };
                     state.OpenOperations.UnionWith(record.StateOperations());
                     Begin(record, state);

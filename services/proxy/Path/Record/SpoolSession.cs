@@ -17,7 +17,8 @@ internal sealed class SpoolSession(uint slot, string id, byte[] wrappedKey)
 
     public bool Ended { get; set; }
 
-    public bool LastIsSeal { get; set; }
+    /// <summary>Whether nothing more will come: ended, and the end is sealed.</summary>
+    public bool IsComplete { get; private set; }
 
     /// <summary>Operations that were let through and have not ended.</summary>
     public HashSet<long> OpenOperations { get; } = [];
@@ -25,14 +26,10 @@ internal sealed class SpoolSession(uint slot, string id, byte[] wrappedKey)
     /// <summary>Highest operation number seen.</summary>
     public long Operations { get; set; }
 
-    /// <summary>Whether nothing more will come: ended, and the end is sealed.</summary>
-    public bool IsComplete => Ended && LastIsSeal;
-
     public void Apply(long sequence, in Hash256 commitment, SpoolEffect effect, long operation)
     {
         Sequence = sequence;
         Commitment = commitment;
-        LastIsSeal = effect == SpoolEffect.Seals;
         Operations = Math.Max(Operations, operation);
         switch (effect)
         {
@@ -44,6 +41,9 @@ internal sealed class SpoolSession(uint slot, string id, byte[] wrappedKey)
                 break;
             case SpoolEffect.EndsSession:
                 Ended = true;
+                break;
+            case SpoolEffect.ClosesSession:
+                IsComplete = true;
                 break;
         }
     }

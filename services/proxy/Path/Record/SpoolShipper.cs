@@ -23,7 +23,7 @@ internal sealed partial class SpoolShipper : IAsyncDisposable
     private readonly CancellationTokenSource _stopping = new();
     private readonly HashSet<SpoolSegment> _withRefused = [];
     private Task _running = Task.CompletedTask;
-    private volatile bool _draining;
+    private TaskCompletionSource? _drained;
 
     public SpoolShipper(
         Spool spool, ISpoolStorage storage, SpoolSegments segments, SegmentSupply supply, SpoolKey key, ISealSigner signer, IEntryTransport transport, ILogger logger)
@@ -47,14 +47,15 @@ internal sealed partial class SpoolShipper : IAsyncDisposable
         }
     }
 
-    /// <summary>Ships what is there until there is nothing more, or the time is over.</summary>
+    /// <summary>Completes when all that is there was shipped, or the time is over.</summary>
     public async Task DrainAsync(TimeSpan timeout)
     {
-        _draining = true;
+        var drained = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        drained = Interlocked.CompareExchange(ref _drained, drained, null) ?? drained;
         ShipSoon();
         try
         {
-            await _running.WaitAsync(timeout, Clock).ConfigureAwait(false);
+            await Task.WhenAny(drained.Task, _running).WaitAsync(timeout, Clock).ConfigureAwait(false);
         }
         catch (TimeoutException)
         {
@@ -82,14 +83,16 @@ internal sealed partial class SpoolShipper : IAsyncDisposable
                 Seal();
                 if (_batch.IsEmpty)
                 {
-                    // Twice: the seals of the last batch come behind it.
-                    if (_draining && quiet++ >= 2)
+                    // More than once: the seals of the last batch come behind it.
+                    var drained = Volatile.Read(ref _drained);
+                    if (drained is not null && quiet++ >= 2)
                     {
-                        return;
+                        Volatile.Write(ref _drained, null);
+                        drained.TrySetResult();
                     }
 
                     DeletePassed();
-                    await _wake.WaitAsync(_draining ? Options.LazyDelay * 2 : Options.ShipInterval, cancellation).ConfigureAwait(false);
+                    await _wake.WaitAsync(drained is null ? Options.ShipInterval : Options.LazyDelay * 2, cancellation).ConfigureAwait(false);
                     continue;
                 }
 
@@ -173,7 +176,7 @@ internal sealed partial class SpoolShipper : IAsyncDisposable
 
     private void Finish(ShippedSession session)
     {
-        if (session.Ended && session.LastIsSeal)
+        if (session.Closed)
         {
             _cursor.Forget(session);
         }
@@ -212,7 +215,8 @@ internal sealed partial class SpoolShipper : IAsyncDisposable
 
             var due = session.Ended || session.Unsealed >= Options.SealEntries || session.SealedAt == 0
                 || Clock.GetElapsedTime(session.SealedAt, now) >= Options.SealInterval;
-            if (!due || _spool.Find(session.Id) is not { } recording)
+            // A session of an earlier run gets its last seal only: what was read so far may be behind seals that it has already.
+            if (!due || _spool.Find(session.Id) is not { } recording || (recording.IsContinued && !session.Ended))
             {
                 continue;
             }
