@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.CommandLine.Invocation;
-using System.Text.Json;
 using Countersign.Cli.Commands;
 using Countersign.Cli.Output;
 
@@ -58,8 +57,8 @@ internal static class CliApplication
     {
         if (json)
         {
-            host.Error.WriteLine(JsonSerializer.Serialize(
-                new { error = new { code = error.Code ?? "refused", message = error.Message, hint = error.Hint, exitCode = error.ExitCode } }, CliJson.Wire));
+            host.Error.WriteLine(CliJson.Print(
+                new { error = new { code = error.Code ?? "refused", message = error.Message, hint = error.Hint, exitCode = error.ExitCode } }, indented: false));
             return error.ExitCode;
         }
 

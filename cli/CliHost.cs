@@ -43,7 +43,8 @@ internal sealed class CliHost
         var utf8 = new UTF8Encoding(encoderShouldEmitUTF8Identifier: false);
         return new CliHost
         {
-            In = Console.In,
+            // Not Console.In, which switches the terminal's keypad mode for a line editor that nobody uses here.
+            In = new StreamReader(Console.OpenStandardInput(), utf8),
             Out = new StreamWriter(Console.OpenStandardOutput(), utf8) { AutoFlush = true },
             Error = new StreamWriter(Console.OpenStandardError(), utf8) { AutoFlush = true },
             InputIsTerminal = !Console.IsInputRedirected,

@@ -155,7 +155,7 @@ demo_connection() {
     request=$(demo_cli alice connections add "$name" --host 127.0.0.1 --port "$(cat "$DEMO_DIR/postgres/port")" --database shop --user shop_app --password-stdin \
         --tls disable --label env=demo --reason "the demo's shop database" --output json < "$DEMO_DIR/postgres/app-password" | demo_request)
     demo_cli bob approve "$request" --yes > "$DEMO_DIR/last-approval"
-    demo_cli alice requests wait "$request" > /dev/null
+    demo_cli alice request wait "$request" > /dev/null
 }
 
 demo_seed() {
@@ -182,7 +182,7 @@ demo_seed() {
     demo_say "Alice proposes the policies of $policies; bob approves"
     request=$(demo_cli alice policy apply "$policies" --reason "starter policies" --output json | demo_request)
     demo_cli bob approve "$request" --yes > "$DEMO_DIR/last-approval"
-    demo_cli alice requests wait "$request" > /dev/null
+    demo_cli alice request wait "$request" > /dev/null
     cat "$DEMO_DIR/postgres/port" > "$DEMO_DIR/seeded"
 }
 

@@ -59,7 +59,8 @@ write_source() {
 }
 
 install_17() {
-  mkdir -p "$work/parts" "$work/lists/partial" "$work/cache/archives/partial" "$work/download"
+  # Every step says where it fails: "set -e" has no effect in what is called as part of "||".
+  mkdir -p "$work/parts" "$work/lists/partial" "$work/cache/archives/partial" "$work/download" || return 1
   write_source || { say "no Debian source found in /etc/apt"; return 1; }
   chmod -R a+rX "$work"
   local apt=(apt-get -q -o "Dir::Etc::sourcelist=-" -o "Dir::Etc::sourceparts=$work/parts" -o "Dir::State::lists=$work/lists"
@@ -71,10 +72,9 @@ install_17() {
   local found
   found="$(find "$work/unpacked" -type f -name "$soname_17*" | head -n 1)"
   [ -n "$found" ] || { say "the package holds no $soname_17"; return 1; }
-  mkdir -p "$folder"
   # Renamed into place, so that nobody ever loads half a library.
-  install -m 0644 "$found" "$folder/.$soname_17.$$"
-  mv -f "$folder/.$soname_17.$$" "$folder/$soname_17"
+  mkdir -p "$folder" && install -m 0644 "$found" "$folder/.$soname_17.$$" && mv -f "$folder/.$soname_17.$$" "$folder/$soname_17" \
+    || { say "can't write to $folder"; return 1; }
   say "installed $folder/$soname_17"
   echo "$folder/$soname_17"
 }

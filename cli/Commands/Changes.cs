@@ -42,35 +42,55 @@ internal static class Changes
     {
         if (!wait)
         {
-            return invocation.Print(change, output => Show(output, change));
+            var alone = !invocation.Output.IsJson && await MayActAloneAsync(invocation);
+            return invocation.Print(change, output => Show(output, change, alone));
         }
 
         if (!invocation.Output.IsJson)
         {
-            Show(invocation.Output, change);
+            Show(invocation.Output, change, await MayActAloneAsync(invocation));
         }
 
         var end = await Requests.WaitAsync(invocation, Arguments.Duration(timeout, TimeSpan.FromMinutes(30)), $"{change.RequestId} to be in force", ask);
         return invocation.Print(
-            new { change.RequestId, change.Digest, change.Version, change.Diff, change.Link, state = end.State, inForce = end.InForce, problem = end.Problem },
+            new { change.RequestId, change.RequestDigest, change.Digest, change.Version, change.Diff, change.Link, state = end.State, inForce = end.InForce, problem = end.Problem },
             output => output.Line(end.InForce ? "It is in force." : $"It will not come into force: {end.State}. {end.Problem}".TrimEnd()),
             end.InForce ? ExitCodes.Ok : ExitCodes.Refused);
     }
 
-    private static void Show(CliOutput output, Change change)
+    private static void Show(CliOutput output, Change change, bool alone)
     {
         output.Exact(change.Diff.TrimEnd('\n'));
         output.Line();
         output.Fields(
             ("request", change.RequestId),
-            ("digest", change.Digest),
+            ("request digest", change.RequestDigest),
+            ("change digest", change.Digest),
             ("version", change.Version?.ToString(CultureInfo.InvariantCulture)),
             ("link", change.Link));
-        output.Line($"Nothing has changed yet: a second person runs 'countersign approve {change.RequestId}'.");
+        output.Line(alone
+            ? $"Nothing has changed yet: nobody else is enrolled, so approve it yourself with 'countersign approve {change.RequestId}'."
+            : $"Nothing has changed yet: a second person runs 'countersign approve {change.RequestId}'.");
+    }
+
+    // A cached token may be of before somebody else was enrolled: only a fresh one is believed.
+    private static async Task<bool> MayActAloneAsync(Invocation invocation)
+    {
+        if (!(await invocation.OwnClaimsAsync()).Bootstrap)
+        {
+            return false;
+        }
+
+        await invocation.Tokens.RenewAsync(invocation.Cancellation);
+        return (await invocation.OwnClaimsAsync()).Bootstrap;
     }
 
     /// <summary>A change as it is printed.</summary>
-    private sealed record Change(string RequestId, string Digest, long? Version, string Diff, string Link);
+    private sealed record Change(string RequestId, string Digest, long? Version, string Diff, string Link)
+    {
+        /// <summary>What an approver sends back: 'approve --digest'.</summary>
+        public string RequestDigest => Approval.Contracts.RequestDigest.Compute([Digest]);
+    }
 
     /// <summary>What became of it.</summary>
     private sealed record End(string State, bool InForce, string Problem);

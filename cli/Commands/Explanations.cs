@@ -1,5 +1,4 @@
 using Countersign.Cli.Output;
-using Countersign.Cli.Server;
 using Countersign.Policy.Contracts;
 
 namespace Countersign.Cli.Commands;
@@ -8,8 +7,8 @@ namespace Countersign.Cli.Commands;
 internal static class Explanations
 {
     public static Task<Explanation> GetAsync(Invocation invocation, string connection, string? database, string text) =>
-        invocation.Server.PostAsync<ExplainStatement, Explanation>(
-            "policy", "policy/v1/explain", new ExplainStatement(connection, database, text), invocation.Cancellation);
+        invocation.Server.PostAsync<PolicyExplainRequest, Explanation>(
+            "policy", "policy/v1/explain", new PolicyExplainRequest { Connection = connection, Database = database, Text = text }, invocation.Cancellation);
 
     public static string Name(Outcome outcome) => outcome switch
     {

@@ -35,12 +35,8 @@ internal static class LoginCommands
         }
 
         var (idToken, nonce) = stdin ? (await ReadIdTokenAsync(invocation), null) : await AskProviderAsync(invocation, browser || (!device && HasBrowser(invocation.Host)));
-        await invocation.Tokens.LogInAsync("identity", idToken, nonce, invocation.Cancellation);
-
-        // Bound before anything is asked with the new token: from here on it goes to this server only.
-        invocation.Profile.WriteSettings(new ProfileSettings(invocation.Server.BaseAddress.AbsoluteUri, null));
+        await invocation.Tokens.LogInAsync("identity", idToken, nonce, invocation.Server.BaseAddress, invocation.Cancellation);
         var claims = await invocation.OwnClaimsAsync();
-        invocation.Profile.WriteSettings(new ProfileSettings(invocation.Server.BaseAddress.AbsoluteUri, claims.Name));
         if (invocation.Output.IsJson)
         {
             invocation.Output.JsonLine(new { @event = "logged-in", profile = invocation.Profile.Name, person = claims.Person, name = claims.Name, enrolled = claims.Enrolled });

@@ -63,6 +63,7 @@ internal static class Requests
             output.Line();
             output.Heading(request.Operations.Count == 1 ? "Operation" : string.Create(CultureInfo.InvariantCulture, $"Operation {index + 1} of {request.Operations.Count}"));
             output.Exact(operation.Text);
+            output.Line($"  digest {operation.Digest}");
             for (var parameter = 0; parameter < operation.Parameters.Count; parameter++)
             {
                 var name = string.Create(CultureInfo.InvariantCulture, $"${parameter + 1} =");

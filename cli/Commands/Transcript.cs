@@ -15,7 +15,12 @@ internal sealed class Transcript(CliOutput output)
     {
         var type = Text(entry, "type");
         var at = Time(entry);
-        var body = entry.TryGetProperty("body", out var value) && value.ValueKind == JsonValueKind.Object ? value : entry;
+        if (Body(entry) is not { } body)
+        {
+            output.Line($"{at}  {type}: erased by retention");
+            return;
+        }
+
         switch (type)
         {
             case EntryTypes.SessionStart:
@@ -124,10 +129,35 @@ internal sealed class Transcript(CliOutput output)
         }
     }
 
-    private static string Time(JsonElement entry) =>
-        entry.TryGetProperty("at", out var at) && at.TryGetDateTimeOffset(out var time)
-            ? time.ToUniversalTime().ToString("HH:mm:ss.fff", CultureInfo.InvariantCulture)
-            : "??:??:??.???";
+    private static JsonElement? Body(JsonElement entry)
+    {
+        foreach (var name in (string[])["body", "payload"])
+        {
+            if (entry.TryGetProperty(name, out var body) && body.ValueKind == JsonValueKind.Object)
+            {
+                return body;
+            }
+        }
+
+        return null;
+    }
+
+    // ISO 8601, or microseconds since the Unix epoch as in exports.
+    private static string Time(JsonElement entry)
+    {
+        DateTimeOffset? time = null;
+        if (entry.TryGetProperty("at", out var at) || entry.TryGetProperty("time", out at))
+        {
+            time = at.ValueKind switch
+            {
+                JsonValueKind.String when at.TryGetDateTimeOffset(out var iso) => iso,
+                JsonValueKind.Number when at.TryGetInt64(out var microseconds) => DateTimeOffset.UnixEpoch.AddMicroseconds(microseconds),
+                _ => null,
+            };
+        }
+
+        return time?.ToUniversalTime().ToString("HH:mm:ss.fff", CultureInfo.InvariantCulture) ?? "??:??:??.???";
+    }
 
     private static string? Text(JsonElement entry, string name) => entry.TryGetProperty(name, out var value) ? value.ToString() : null;
 }

@@ -65,9 +65,17 @@ internal sealed class ClientFiles : IDisposable
 
     public void Dispose()
     {
-        // The secret first, and whatever happens to the rest.
+        // The secret first: that it can't be deleted must be seen. What else stays is removed by the next one.
         File.Delete(PasswordFile);
-        Directory.Delete(_directory, recursive: true);
+        try
+        {
+            Directory.Delete(_directory, recursive: true);
+        }
+        catch (IOException)
+        {
+            // Nothing secret is left.
+        }
+
         _alive.Dispose();
     }
 

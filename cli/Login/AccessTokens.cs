@@ -39,12 +39,13 @@ internal sealed class AccessTokens(Profile profile, Func<TokenRequest, Cancellat
         return Store(audience, response);
     }
 
-    /// <summary>Exchanges a provider's id_token and keeps what comes back.</summary>
-    public async Task<string> LogInAsync(string audience, string idToken, string? nonce, CancellationToken cancellation)
+    /// <summary>Exchanges a provider's id_token and keeps what comes back, bound to the server that gave it before it is written.</summary>
+    public async Task<string> LogInAsync(string audience, string idToken, string? nonce, Uri server, CancellationToken cancellation)
     {
         using var profileLock = await profile.LockAsync(cancellation);
         var response = await exchange(new TokenRequest("id_token", audience, IdToken: idToken, Nonce: nonce), cancellation);
         profile.Forget();
+        profile.WriteSettings(new ProfileSettings(server.AbsoluteUri));
         return Store(audience, response);
     }
 

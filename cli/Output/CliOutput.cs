@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Spectre.Console;
 
 namespace Countersign.Cli.Output;
@@ -25,9 +24,9 @@ internal sealed class CliOutput
 
     public bool IsJson { get; }
 
-    public void Json<T>(T value) => _host.Out.WriteLine(JsonSerializer.Serialize(value, CliJson.Document));
+    public void Json<T>(T value) => _host.Out.WriteLine(CliJson.Print(value, indented: true));
 
-    public void JsonLine<T>(T value) => _host.Out.WriteLine(JsonSerializer.Serialize(value, CliJson.Wire));
+    public void JsonLine<T>(T value) => _host.Out.WriteLine(CliJson.Print(value, indented: false));
 
     /// <summary>Prints a line of the program's own words; what came from elsewhere goes through <see cref="TerminalText"/> here.</summary>
     public void Line(string text = "") => _host.Out.WriteLine(TerminalText.Line(text));
@@ -70,7 +69,7 @@ internal sealed class CliOutput
         var visible = rows.Select(row => row.Select(TerminalText.Line).ToList()).ToList();
         if (_host.OutputIsTerminal)
         {
-            var table = new Table().Border(TableBorder.Rounded).AddColumns([.. columns.Select(column => new TableColumn(new Text(column)))]);
+            var table = new Table().Border(TableBorder.Rounded).AddColumns([.. columns.Select(Column)]);
             foreach (var row in visible)
             {
                 table.AddRow(row.Select(cell => new Text(cell)));
@@ -86,6 +85,9 @@ internal sealed class CliOutput
             _host.Out.WriteLine(string.Join("  ", row.Select((cell, index) => cell.PadRight(widths[index]))).TrimEnd());
         }
     }
+
+    // The first column names the row and is what people copy: it is not broken into lines.
+    private static TableColumn Column(string name, int index) => new(new Text(name)) { NoWrap = index == 0 };
 
     /// <summary>Something to know that is not the answer; to stderr, so that pipes stay clean.</summary>
     public void Notice(string text) => _host.Error.WriteLine(TerminalText.Line(text));

@@ -42,12 +42,12 @@ internal sealed partial class Profile
     }
 
     /// <summary>What is kept beside the tokens.</summary>
-    public ProfileSettings ReadSettings() => Read<ProfileSettings>(SettingsPath) ?? new ProfileSettings(null, null);
+    public ProfileSettings ReadSettings() => Read<ProfileSettings>(SettingsPath) ?? new ProfileSettings(null);
 
     public void WriteSettings(ProfileSettings settings)
     {
         PrivateFile.CreateDirectory(Directory);
-        PrivateFile.Write(SettingsPath, JsonSerializer.Serialize(settings, CliJson.Document));
+        PrivateFile.Write(SettingsPath, JsonSerializer.Serialize(settings, CliJson.Wire));
     }
 
     public string? ReadRefreshToken() => NonEmpty(PrivateFile.Read(RefreshTokenPath)?.Trim());
@@ -131,8 +131,7 @@ internal sealed partial class Profile
 
 /// <summary>What a profile remembers beside its tokens.</summary>
 /// <param name="Server">Base URL that the tokens belong to.</param>
-/// <param name="Person">Name of the person, for messages.</param>
-internal sealed record ProfileSettings(string? Server, string? Person);
+internal sealed record ProfileSettings(string? Server);
 
 /// <summary>An access token for one audience.</summary>
 internal sealed record CachedToken(string Token, DateTimeOffset ExpiresAt)

@@ -21,17 +21,22 @@ internal sealed record Problem(string? Title, string? Detail, string? Code, stri
             // The status alone has to do.
         }
 
-        var status = (int)response.StatusCode;
-        var message = problem is { Title: not null } or { Detail: not null }
-            ? string.Join(": ", new[] { problem.Title, problem.Detail }.Where(part => !string.IsNullOrEmpty(part)))
-            : $"{response.RequestMessage?.RequestUri?.AbsolutePath} answered {status} {response.ReasonPhrase}";
-        if (problem?.Errors is { Count: > 0 } errors)
-        {
-            message = string.Join('\n', errors.Select(error => "  " + error).Prepend(message));
-        }
+        var status = $"{response.RequestMessage?.RequestUri?.AbsolutePath} answered {(int)response.StatusCode} {response.ReasonPhrase}";
+        var message = problem?.Message(response.ReasonPhrase, status) ?? status;
 
         var exit = ExitCodeOf(response.StatusCode);
         return new CliException(exit, message, problem?.Hint ?? (exit == ExitCodes.NotLoggedIn ? "Run: countersign login" : null), problem?.Code);
+    }
+
+    private string Message(string? reasonPhrase, string status)
+    {
+        var errors = Errors ?? [];
+
+        // A detail that only repeats the list, and a title that only names the status, say nothing more.
+        var detail = Detail is not null && errors.Any(error => Detail.Contains(error.Message, StringComparison.Ordinal)) ? null : Detail;
+        var title = Title == reasonPhrase && !string.IsNullOrEmpty(detail) ? null : Title?.TrimEnd('.');
+        var first = string.Join(": ", new[] { title, detail }.Where(part => !string.IsNullOrEmpty(part)));
+        return string.Join('\n', errors.Select(error => "  " + error).Prepend(first.Length > 0 ? first : status));
     }
 
     private static int ExitCodeOf(HttpStatusCode status) => status switch

@@ -35,6 +35,7 @@ public static class EmbeddedPlatform
         services.TryAddSingleton(TimeProvider.System);
         services.TryAddSingleton<ITrustedKeys>(new FileTrustedKeys(data.Keys));
         services.TryAddSingleton<BusLimits>();
+        services.TryAddSingleton(_ => new EventJournal(Path.Combine(data.State, "bus.db"), Topics.Audit));
         services.TryAddSingleton<InProcessEventBus>();
         services.TryAddSingleton<IEventBus>(provider => provider.GetRequiredService<InProcessEventBus>());
         services.TryAddSingleton<ServiceAddresses>();

@@ -29,14 +29,15 @@ public sealed record BusLimits
 public sealed record DeadLetter(string Subscriber, BusEvent Event, string Reason, DateTimeOffset At);
 
 /// <summary>
-/// Publish and subscribe inside one process: a bounded queue and one pump for each subscription. At least once while the process lives; what
-/// must outlive it is found again by the subscribers' polls, as with any broker that lost an event.
+/// Publish and subscribe inside one process: a bounded queue and one pump for each subscription. At least once: for the topics of the journal also
+/// across the end of the process, for the others while it lives (their subscribers poll, as with any broker that may lose an event).
 /// </summary>
 public sealed partial class InProcessEventBus : IEventBus, IAsyncDisposable
 {
     private readonly BusLimits _limits;
     private readonly TimeProvider _time;
     private readonly ILogger<InProcessEventBus> _logger;
+    private readonly EventJournal? _journal;
     private readonly CancellationTokenSource _stopping = new();
     private readonly Lock _gate = new();
     private readonly Queue<BusEvent> _early = new();
@@ -46,8 +47,13 @@ public sealed partial class InProcessEventBus : IEventBus, IAsyncDisposable
     private int _disposed;
 
     /// <summary>A bus without subscriptions yet: events published before <see cref="Attach"/> wait for it.</summary>
-    public InProcessEventBus(BusLimits limits, TimeProvider time, ILogger<InProcessEventBus> logger)
+    /// <param name="limits">Bounds.</param>
+    /// <param name="time">Clock.</param>
+    /// <param name="logger">Logger.</param>
+    /// <param name="journal">Keeps events of its topics; null for a bus that forgets with its process.</param>
+    public InProcessEventBus(BusLimits limits, TimeProvider time, ILogger<InProcessEventBus> logger, EventJournal? journal = null)
     {
+        _journal = journal;
         _limits = limits;
         _time = time;
         _logger = logger;
@@ -75,18 +81,31 @@ public sealed partial class InProcessEventBus : IEventBus, IAsyncDisposable
                 throw new InvalidOperationException("The bus has its subscriptions already.");
             }
 
-            _pumps = [.. subscriptions.Select(subscription => new Pump(subscription, _limits.Capacity))];
+            var ordinals = new Dictionary<string, int>(StringComparer.Ordinal);
+            _pumps = [.. subscriptions.Select(subscription => new Pump(subscription, Name(subscription), _limits.Capacity))];
+            foreach (var pump in _pumps)
+            {
+                pump.LeftOver = _journal?.LeftOver(pump.Name) ?? [];
+            }
+
             while (_early.TryDequeue(out var early))
             {
-                foreach (var pump in _pumps.Where(pump => pump.Subscription.Topic == early.Topic))
-                {
-                    pump.Queue.Writer.TryWrite(early);
-                }
+                var interested = Interested(early.Topic);
+                var sequence = Keep(early, interested);
+                interested.ForEach(pump => pump.Queue.Writer.TryWrite((sequence, early)));
             }
 
             foreach (var pump in _pumps)
             {
                 pump.Running = Task.Run(() => RunAsync(pump));
+            }
+
+            // Stable across restarts as long as a service registers its subscriptions in the same order.
+            string Name(BusSubscription subscription)
+            {
+                var name = $"{subscription.Subscriber}/{subscription.Topic}";
+                ordinals[name] = ordinals.GetValueOrDefault(name) + 1;
+                return $"{name}/{ordinals[name]}";
             }
         }
     }
@@ -99,7 +118,7 @@ public sealed partial class InProcessEventBus : IEventBus, IAsyncDisposable
         ArgumentException.ThrowIfNullOrEmpty(type);
         // The publisher may reuse its buffer as soon as this returns.
         var published = new BusEvent(topic, id, type, data.ToArray());
-        IReadOnlyList<Pump> pumps;
+        List<Pump> pumps;
         lock (_gate)
         {
             if (_closed)
@@ -118,15 +137,16 @@ public sealed partial class InProcessEventBus : IEventBus, IAsyncDisposable
                 return;
             }
 
-            pumps = _pumps;
+            pumps = Interested(topic);
         }
 
+        var sequence = Keep(published, pumps);
         var full = false;
         foreach (var pump in pumps)
         {
-            if (pump.Subscription.Topic == topic && !pump.Queue.Writer.TryWrite(published))
+            if (!pump.Queue.Writer.TryWrite((sequence, published)))
             {
-                full |= !await TryWaitAsync(pump, published, cancellation);
+                full |= !await TryWaitAsync(pump, (sequence, published), cancellation);
             }
         }
 
@@ -177,7 +197,7 @@ public sealed partial class InProcessEventBus : IEventBus, IAsyncDisposable
         _stopping.Dispose();
     }
 
-    private async ValueTask<bool> TryWaitAsync(Pump pump, BusEvent published, CancellationToken cancellation)
+    private async ValueTask<bool> TryWaitAsync(Pump pump, (long? Sequence, BusEvent Event) published, CancellationToken cancellation)
     {
         using var timeout = new CancellationTokenSource(_limits.PublishTimeout, _time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, cancellation);
@@ -200,9 +220,15 @@ public sealed partial class InProcessEventBus : IEventBus, IAsyncDisposable
     {
         try
         {
-            await foreach (var next in pump.Queue.Reader.ReadAllAsync(_stopping.Token))
+            foreach (var (sequence, left) in pump.LeftOver)
             {
-                await DeliverAsync(pump.Subscription, next);
+                await DeliverAsync(pump, sequence, left);
+            }
+
+            pump.LeftOver = [];
+            await foreach (var (sequence, next) in pump.Queue.Reader.ReadAllAsync(_stopping.Token))
+            {
+                await DeliverAsync(pump, sequence, next);
             }
         }
         catch (OperationCanceledException) when (_stopping.IsCancellationRequested)
@@ -210,14 +236,25 @@ public sealed partial class InProcessEventBus : IEventBus, IAsyncDisposable
         }
     }
 
-    private async Task DeliverAsync(BusSubscription subscription, BusEvent next)
+    private List<Pump> Interested(string topic) => [.. _pumps!.Where(pump => pump.Subscription.Topic == topic)];
+
+    private long? Keep(BusEvent published, List<Pump> pumps)
+        => _journal is { } journal && pumps.Count > 0 && journal.Topics.Contains(published.Topic) ? journal.Append(published, pumps.Select(pump => pump.Name)) : null;
+
+    private async Task DeliverAsync(Pump pump, long? sequence, BusEvent next)
     {
+        var subscription = pump.Subscription;
         var pause = _limits.FirstPause;
         for (var attempt = 1; ; attempt++)
         {
             try
             {
                 await subscription.HandleAsync(next, _stopping.Token);
+                if (sequence is { } kept)
+                {
+                    _journal!.Delivered(kept, pump.Name);
+                }
+
                 return;
             }
             catch (OperationCanceledException) when (_stopping.IsCancellationRequested)
@@ -230,6 +267,7 @@ public sealed partial class InProcessEventBus : IEventBus, IAsyncDisposable
             {
                 if (attempt >= _limits.Attempts)
                 {
+                    // In the journal it stays, for the next start to try again.
                     Bury(subscription, next, error);
                     return;
                 }
@@ -264,11 +302,16 @@ public sealed partial class InProcessEventBus : IEventBus, IAsyncDisposable
     [LoggerMessage(1103, LogLevel.Warning, "{Count} events were not delivered before the end")]
     private partial void LogUndelivered(int count);
 
-    private sealed class Pump(BusSubscription subscription, int capacity)
+    private sealed class Pump(BusSubscription subscription, string name, int capacity)
     {
         public BusSubscription Subscription { get; } = subscription;
 
-        public Channel<BusEvent> Queue { get; } = Channel.CreateBounded<BusEvent>(new BoundedChannelOptions(capacity) { SingleReader = true });
+        public string Name { get; } = name;
+
+        public IReadOnlyList<(long Sequence, BusEvent Event)> LeftOver { get; set; } = [];
+
+        public Channel<(long? Sequence, BusEvent Event)> Queue { get; } =
+            Channel.CreateBounded<(long? Sequence, BusEvent Event)>(new BoundedChannelOptions(capacity) { SingleReader = true });
 
         public Task Running { get; set; } = Task.CompletedTask;
     }

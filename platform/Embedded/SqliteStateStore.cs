@@ -18,7 +18,6 @@ public sealed class SqliteStateStore : IStateStore, IDisposable
     public const int MaxValueLength = 32 * 1024 * 1024;
 
     private const string Schema = """
-        PRAGMA journal_mode = WAL;
         CREATE TABLE IF NOT EXISTS items (
           collection TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (collection, key)) WITHOUT ROWID;
         CREATE TABLE IF NOT EXISTS counter (id INTEGER PRIMARY KEY CHECK (id = 1), value INTEGER NOT NULL);
@@ -41,11 +40,9 @@ public sealed class SqliteStateStore : IStateStore, IDisposable
         ArgumentException.ThrowIfNullOrEmpty(path);
         try
         {
-            PrivateFiles.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
-            PrivateFiles.CreateIfAbsent(path);
-            _writer = Open(path, SqliteOpenMode.ReadWrite);
-            Execute(_writer, Schema);
-            _reader = Open(path, SqliteOpenMode.ReadWrite);
+            _writer = DurableSqlite.Open(path);
+            DurableSqlite.Execute(_writer, Schema);
+            _reader = DurableSqlite.Open(path);
         }
         catch (Exception error) when (error is SqliteException or IOException or UnauthorizedAccessException)
         {
@@ -154,33 +151,6 @@ public sealed class SqliteStateStore : IStateStore, IDisposable
         _writing.Dispose();
     }
 
-    private static SqliteConnection Open(string path, SqliteOpenMode mode)
-    {
-        var text = new SqliteConnectionStringBuilder { DataSource = path, Mode = mode, Pooling = false, DefaultTimeout = 5 }.ToString();
-        var connection = new SqliteConnection(text);
-        try
-        {
-            connection.Open();
-            Execute(connection, "PRAGMA busy_timeout = 5000; PRAGMA synchronous = FULL;");
-            return connection;
-        }
-        catch
-        {
-            connection.Dispose();
-            throw;
-        }
-    }
-
-    private static void Execute(SqliteConnection connection, string sql, SqliteTransaction? transaction = null)
-    {
-        using var command = connection.CreateCommand();
-        command.Transaction = transaction;
-#pragma warning disable CA2100 // constants of this file only
-        command.CommandText = sql;
-#pragma warning restore CA2100
-        command.ExecuteNonQuery();
-    }
-
     private async ValueTask<bool> WriteAsync(
         string sql, string collection, string key, ReadOnlyMemory<byte>? value, string? etag, CancellationToken cancellation)
     {
@@ -210,7 +180,7 @@ public sealed class SqliteStateStore : IStateStore, IDisposable
                 return false;
             }
 
-            Execute(_writer, "UPDATE counter SET value = value + 1", transaction);
+            DurableSqlite.Execute(_writer, "UPDATE counter SET value = value + 1", transaction);
             transaction.Commit();
             return true;
         }

@@ -44,6 +44,12 @@ public static class CountersignHosting
             options.Limits.KeepAliveTimeout = TimeSpan.FromSeconds(120);
             options.Limits.MaxConcurrentConnections = 10_000;
         });
+        // A line a request of every layer is for tracing, not for a log; configuration can still ask for it.
+        foreach (var category in new[] { "Microsoft.AspNetCore", "System.Net.Http.HttpClient", "Polly", "Orleans", "OpenIddict", "Microsoft.EntityFrameworkCore", "Microsoft.Orleans" })
+        {
+            builder.Logging.AddFilter(category, LogLevel.Warning);
+        }
+
         // Errors are logged once, with their type, by the exception handler.
         builder.Logging.AddFilter("Microsoft.AspNetCore.Diagnostics.ExceptionHandlerMiddleware", LogLevel.None);
         return builder;

@@ -16,7 +16,13 @@ public sealed class SigningKey : IDisposable
     {
         _ecdsa = ecdsa;
         PublicKey = PublicJwk(ecdsa);
-        var key = new ECDsaSecurityKey(ecdsa) { KeyId = PublicKey.KeyId };
+        var key = new ECDsaSecurityKey(ecdsa)
+        {
+            KeyId = PublicKey.KeyId,
+
+            // The default factory keeps providers for the whole process by key id: a key loaded again would sign with the one disposed before.
+            CryptoProviderFactory = new CryptoProviderFactory { CacheSignatureProviders = false },
+        };
         _credentials = new SigningCredentials(key, SecurityAlgorithms.EcdsaSha256);
     }
 
@@ -94,6 +100,12 @@ public sealed class SigningKey : IDisposable
         var payload = JsonSerializer.Serialize(claims, TokenJson.Options);
         return _handler.CreateToken(payload, _credentials, new Dictionary<string, object> { [JwtHeaderParameterNames.Typ] = type });
     }
+
+    /// <summary>Signs bytes that are no token, e.g. a seal of a recording. The bytes must begin with a domain of their own, so that they can't be mistaken for a token.</summary>
+    /// <param name="data">What is signed.</param>
+    /// <returns>ES256 signature: r and s, 64 bytes.</returns>
+    public byte[] SignData(ReadOnlySpan<byte> data) =>
+        _ecdsa.SignData(data, HashAlgorithmName.SHA256, DSASignatureFormat.IeeeP1363FixedFieldConcatenation);
 
     /// <inheritdoc/>
     public void Dispose() => _ecdsa.Dispose();

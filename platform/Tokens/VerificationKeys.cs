@@ -16,6 +16,9 @@ public sealed class VerificationKeys
     /// <summary>Of public keys, e.g. the current one and its predecessor during a rotation.</summary>
     public VerificationKeys(IEnumerable<JsonWebKey> keys) => _keys = [.. keys];
 
+    /// <summary>The keys, for signatures that are no tokens.</summary>
+    public IReadOnlyList<JsonWebKey> Keys => _keys;
+
     /// <summary>Reads a JWK set.</summary>
     /// <exception cref="ArgumentException">Not a JWK set.</exception>
     public static VerificationKeys FromJson(string json) => new(new JsonWebKeySet(json).Keys.Where(key => key.Crv == JsonWebKeyECTypes.P256));

@@ -85,6 +85,11 @@ public sealed class ApprovalServer : IAsyncDisposable
     {
         var builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();
+        if (Environment.GetEnvironmentVariable("CS_TEST_LOG") is { Length: > 0 })
+        {
+            builder.Logging.AddSimpleConsole();
+        }
+
         builder.WebHost.UseUrls("http://127.0.0.1:0");
         builder.Configuration.AddInMemoryCollection(_settings);
         builder.Configuration.AddInMemoryCollection(new Dictionary<string, string?>

@@ -1,5 +1,8 @@
 using System.Net;
+using Countersign.Approval.Actors;
 using Countersign.Approval.Contracts;
+using Microsoft.Extensions.DependencyInjection;
+using Orleans;
 
 namespace Countersign.Approval.Tests;
 
@@ -89,5 +92,16 @@ public sealed class LimitTests
         var second = await server.OpenAsync(server.Create() with { TimeoutSeconds = 4 });
         await server.RestartAsync();
         await ApprovalServer.UntilAsync(() => server.Changes.Any(change => change.Request == second.Id && change.State == RequestState.Expired), "the second expiry");
+    }
+
+    [Fact]
+    public async Task Nobody_but_this_process_speaks_to_the_grains()
+    {
+        await using var server = await ApprovalServer.StartAsync();
+        var asked = await server.OpenAsync();
+        var grain = server.Services.GetRequiredService<IGrainFactory>().GetGrain<IRequestGrain>(asked.Id);
+        await Assert.ThrowsAsync<UnauthorizedAccessException>(() => grain.HandleAsync([]));
+        Orleans.Runtime.RequestContext.Set("countersign.process", new string('0', 64));
+        await Assert.ThrowsAsync<UnauthorizedAccessException>(() => grain.HandleAsync([]));
     }
 }

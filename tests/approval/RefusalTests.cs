@@ -17,6 +17,7 @@ public sealed class RefusalTests(ServerFixture fixture) : IClassFixture<ServerFi
         { "second account linked before", 403, "self-approval" },
         { "second account that only the requester's side names", 403, "self-approval" },
         { "second account linked after the request was made", 403, "self-approval" },
+        { "second account linked since, which only the requester's side names", 403, "self-approval" },
         { "second account unlinked after the request was made", 403, "self-approval" },
         { "owner of the service account that asked", 403, "self-approval" },
         { "service account of the requester", 403, "self-approval" },
@@ -70,6 +71,9 @@ public sealed class RefusalTests(ServerFixture fixture) : IClassFixture<ServerFi
                 break;
             case "second account linked after the request was made":
                 peers.Person(approver, sameAs: [requester]);
+                break;
+            case "second account linked since, which only the requester's side names":
+                peers.Person(requester, sameAs: [approver]);
                 break;
             case "second account unlinked after the request was made":
                 peers.Person(requester);

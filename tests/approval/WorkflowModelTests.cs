@@ -8,8 +8,8 @@ namespace Countersign.Approval.Tests;
 public sealed class WorkflowModelTests
 {
     private static readonly DateTimeOffset Start = new(2026, 1, 1, 0, 0, 0, TimeSpan.Zero);
-    private static readonly string[] People = ["r", "r2", "svc", "a", "a2", "b", "c", "outsider", "disabled", "nogroup"];
-    private static readonly string[] Guises = ["r", "r2", "svc"];
+    private static readonly string[] People = ["r", "r2", "r3", "svc", "a", "a2", "b", "c", "outsider", "disabled", "nogroup"];
+    private static readonly string[] Guises = ["r", "r2", "r3", "svc"];
 
     [Fact]
     public void No_sequence_breaks_the_invariants() =>
@@ -276,7 +276,8 @@ public sealed class WorkflowModelTests
                 Disabled = person is "disabled",
                 Groups = person switch { "nogroup" => ["g9"], "b" => ["g1", "g2"], "c" => ["g2"], _ => ["g1"] },
                 BootstrapOpen = _bootstrap && person == "r",
-                RequesterSameAs = ["r", "svc"],
+                // What only identity's present links of the requester say.
+                RequesterSameAs = ["r", "r3", "svc"],
             };
         }
 

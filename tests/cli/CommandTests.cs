@@ -4,6 +4,7 @@ using Countersign.Recorder.Contracts;
 
 namespace Countersign.Cli.Tests;
 
+[Trait("group", "unit")]
 public sealed class CommandTests : CliFixture
 {
     [Theory]
@@ -167,6 +168,49 @@ public sealed class CommandTests : CliFixture
         var body = Server.PolicyBodies.Single();
         Assert.Equal("""["old.yaml"]""", body.GetProperty("removedDocuments").GetRawText());
         Assert.Equal("ticket 9", body.GetProperty("reason").GetString());
+    }
+
+    [Fact]
+    public async Task The_first_person_is_told_to_approve_alone_only_while_nobody_else_is_enrolled()
+    {
+        Server.Bootstrap = true;
+        await LogInAsync();
+
+        var alone = await RunAsync("persons", "enrol", "per_bob");
+        Server.Bootstrap = false;
+        var later = await RunAsync("persons", "enrol", "per_bob");
+
+        Assert.Contains("approve it yourself", alone.Output, StringComparison.Ordinal);
+        Assert.Contains("a second person runs", later.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task The_digest_that_approve_takes_is_printed_with_the_change()
+    {
+        await LogInAsync();
+
+        var run = await RunAsync("policy", "apply", "--remove", "old.yaml", "--reason", "x", "-o", "json");
+
+        Assert.Equal(Approval.Contracts.RequestDigest.Compute([new string('c', 64)]), run.Json.GetProperty("requestDigest").GetString());
+    }
+
+    [Fact]
+    public async Task A_problem_is_said_once_and_with_all_of_its_errors()
+    {
+        await LogInAsync();
+        Server.Overrides["/changes"] = context => Microsoft.AspNetCore.Http.Results.Json(
+            new
+            {
+                title = "The policy is not valid.", detail = "a.yaml:1:1: Unknown key 'x'.\nb.yaml:2:1: Bad.", code = "invalid",
+                errors = new[] { new PolicyError("a.yaml", 1, 1, "unknown-key", "Unknown key 'x'."), new PolicyError("b.yaml", 2, 1, "bad", "Bad.") },
+            }, statusCode: 422).ExecuteAsync(context);
+        Server.Overrides["/persons"] = context => FakeServer.ProblemAsync(context, 403, "Forbidden", "Only enrolled persons.", "not-enrolled");
+
+        var change = await RunAsync("policy", "apply", "--remove", "old.yaml", "--reason", "x");
+        var persons = await RunAsync("persons");
+
+        Assert.Equal((1, "countersign: The policy is not valid\n  a.yaml:1: Unknown key 'x'.\n  b.yaml:2: Bad.\n"), (change.ExitCode, change.Error));
+        Assert.Equal((1, "countersign: Only enrolled persons.\n"), (persons.ExitCode, persons.Error));
     }
 
     [Theory]

@@ -41,6 +41,8 @@ internal sealed partial class FakeServer : IAsyncDisposable
 
     public bool Enrolled { get; set; } = true;
 
+    public bool Bootstrap { get; set; }
+
     public List<RequestView> ApprovalRequests { get; } = [];
 
     public List<(string Id, string Verb, DecideRequest Decision)> Decisions { get; } = [];
@@ -106,7 +108,7 @@ internal sealed partial class FakeServer : IAsyncDisposable
         var claims = JsonSerializer.Serialize(new
         {
             iss = "identity", aud = audience, sub = $"pri_{person}", jti = $"{Interlocked.Increment(ref _counter)}", iat = now, exp = now + AccessTokenSeconds,
-            person = $"per_{person}", name = $"{person}@example.com", kind = "human", groups = new[] { "engineers" }, enrolled = Enrolled, auth_time = now, amr = new[] { "pwd" }, nonce,
+            person = $"per_{person}", name = $"{person}@example.com", kind = "human", bootstrap = Bootstrap, groups = new[] { "engineers" }, enrolled = Enrolled, auth_time = now, amr = new[] { "pwd" }, nonce,
         });
         var token = $"{Base64Url.EncodeToString("{}"u8)}.{Base64Url.EncodeToString(Encoding.UTF8.GetBytes(claims))}.{Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(8))}";
         _accessTokens[token] = audience;

@@ -51,6 +51,7 @@ public sealed class LoginFlowTests : IAsyncLifetime
         {
             ["grant_type"] = "urn:ietf:params:oauth:grant-type:device_code", ["client_id"] = "countersign-cli", ["device_code"] = codes.GetProperty("device_code").GetString()!,
         };
+        Assert.Equal(1, codes.GetProperty("interval").GetInt32());
         Assert.Equal("authorization_pending", (await device.TokenAsync(poll)).GetProperty("error").GetString());
 
         using var person = new Browser(_host.BaseUrl);

@@ -5,6 +5,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Countersign.Platform.Tests;
 
+[Trait("group", "unit")]
 public sealed class InProcessEventBusTests
 {
     private static readonly BusLimits Quick = new() { FirstPause = TimeSpan.FromMilliseconds(1), LongestPause = TimeSpan.FromMilliseconds(2), Attempts = 4 };
@@ -147,6 +148,43 @@ public sealed class InProcessEventBusTests
         buffer[0] = (byte)'X';
         await bus.StopAsync(default);
         Assert.Equal("one"u8.ToArray(), seen.Single().Data.ToArray());
+    }
+
+    [Fact]
+    public async Task What_was_not_handled_when_the_process_ended_is_delivered_by_the_next_one_and_only_to_who_lacks_it()
+    {
+        using var directory = new TemporaryDirectory();
+        var (good, seen) = Collector("a", "kept");
+        using (var journal = new EventJournal(directory.File("bus.db"), "kept"))
+        {
+            var bus = new InProcessEventBus(Quick, TimeProvider.System, NullLogger<InProcessEventBus>.Instance, journal);
+            bus.Attach([good, new BusSubscription("b", "kept", (_, _) => throw new InvalidOperationException()), Collector("b", "other").Subscription]);
+            await bus.PublishAsync("kept", "1", "t", Data, default);
+            await bus.PublishAsync("other", "2", "t", Data, default);
+            await bus.StopAsync(default);
+            await bus.DisposeAsync();
+        }
+
+        Assert.Equal(["1"], seen.Select(e => e.Id));
+        using (var journal = new EventJournal(directory.File("bus.db"), "kept"))
+        {
+            await using var bus = new InProcessEventBus(Quick, TimeProvider.System, NullLogger<InProcessEventBus>.Instance, journal);
+            var (b, later) = Collector("b", "kept");
+            bus.Attach([good, b]);
+            await bus.StopAsync(default);
+            Assert.Equal("1", Assert.Single(later).Id);
+            Assert.Equal(Data, later.Single().Data.ToArray());
+        }
+
+        Assert.Equal(["1"], seen.Select(e => e.Id));
+        using (var journal = new EventJournal(directory.File("bus.db"), "kept"))
+        {
+            await using var bus = new InProcessEventBus(Quick, TimeProvider.System, NullLogger<InProcessEventBus>.Instance, journal);
+            var (b, again) = Collector("b", "kept");
+            bus.Attach([b]);
+            await bus.StopAsync(default);
+            Assert.Empty(again);
+        }
     }
 
     private static InProcessEventBus Bus(BusLimits limits) => new(limits, TimeProvider.System, NullLogger<InProcessEventBus>.Instance);

@@ -5,6 +5,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Countersign.Platform.Tests;
 
+[Trait("group", "unit")]
 public sealed class KeysAndTokensTests : IDisposable
 {
     private readonly TemporaryDirectory _directory = new();

@@ -20,6 +20,7 @@ using Microsoft.IdentityModel.Tokens;
 namespace Countersign.Platform.Tests;
 
 /// <summary>Real Kestrel, real keys: who gets through to a route, and how those are refused that don't.</summary>
+[Trait("group", "unit")]
 public sealed class RequireCallerTests : IAsyncLifetime
 {
     private readonly TemporaryDirectory _directory = new();

@@ -6,6 +6,7 @@ using CsCheck;
 
 namespace Countersign.Platform.Tests;
 
+[Trait("group", "unit")]
 public sealed class SqliteStateStoreTests : IDisposable
 {
     private readonly TemporaryDirectory _directory = new();

@@ -82,7 +82,7 @@ public sealed class WorkflowConflictException : Exception
 /// <summary>
 /// Load, apply, save, then effects. The order is what makes a crash harmless: before the save nothing has happened, after it the effects
 /// are in the document and are brought about again by whoever loads it next. Calls must not overlap (an actor's turn sees to that); if they
-/// do anyway, the etag does.
+/// do anyway, the etag does. No await here leaves the caller's context: the host is a grain, and what it calls must run in its own turn.
 /// </summary>
 public sealed class WorkflowRunner<TDocument, TCommand, TEffect>(
     IWorkflow<TDocument, TCommand> workflow, IRunnerHost<TDocument> host, IEffects<TDocument, TEffect> effects, TCommand wake, TimeProvider clock,
@@ -105,9 +105,9 @@ public sealed class WorkflowRunner<TDocument, TCommand, TEffect>(
     {
         for (var attempt = 0; attempt < MaxAttempts; attempt++)
         {
-            var stored = await host.LoadAsync(cancellation).ConfigureAwait(false);
+            var stored = await host.LoadAsync(cancellation);
             var before = stored?.Document;
-            var left = before is null ? [] : await RunEffectsAsync(before, cancellation).ConfigureAwait(false);
+            var left = before is null ? [] : await RunEffectsAsync(before, cancellation);
             var step = workflow.Apply(before, command, clock.GetUtcNow());
             if (!step.Changed)
             {
@@ -119,14 +119,14 @@ public sealed class WorkflowRunner<TDocument, TCommand, TEffect>(
             if (after.WakeAt is { } deadline && deadline != before?.WakeAt)
             {
                 // Before the save: a wake-up too many does nothing, one too few would leave a request open that nobody looks at.
-                await host.WakeAtAsync(deadline, cancellation).ConfigureAwait(false);
+                await host.WakeAtAsync(deadline, cancellation);
             }
 
-            if (await host.SaveAsync(after, stored?.ETag, cancellation).ConfigureAwait(false))
+            if (await host.SaveAsync(after, stored?.ETag, cancellation))
             {
                 Untidy = true;
                 // From here on it has happened, whether or not the caller still waits.
-                await RunEffectsAsync(after, CancellationToken.None).ConfigureAwait(false);
+                await RunEffectsAsync(after, CancellationToken.None);
                 return step with { Document = after };
             }
         }
@@ -137,10 +137,10 @@ public sealed class WorkflowRunner<TDocument, TCommand, TEffect>(
     /// <summary>The document, with whatever a crash left undone brought about.</summary>
     public async ValueTask<TDocument?> ReadAsync(CancellationToken cancellation)
     {
-        var stored = await host.LoadAsync(cancellation).ConfigureAwait(false);
+        var stored = await host.LoadAsync(cancellation);
         if (stored is not null)
         {
-            await RunEffectsAsync(stored.Document, cancellation).ConfigureAwait(false);
+            await RunEffectsAsync(stored.Document, cancellation);
         }
 
         return stored?.Document;
@@ -156,40 +156,40 @@ public sealed class WorkflowRunner<TDocument, TCommand, TEffect>(
     /// <summary>The clock has come. Safe to call at any time and any number of times.</summary>
     public async ValueTask WakeAsync(CancellationToken cancellation)
     {
-        var step = await ExecuteAsync(wake, cancellation).ConfigureAwait(false);
-        await TidyAsync(cancellation).ConfigureAwait(false);
+        var step = await ExecuteAsync(wake, cancellation);
+        await TidyAsync(cancellation);
         if (step.Document?.WakeAt is { } deadline)
         {
-            await host.WakeAtAsync(deadline, cancellation).ConfigureAwait(false);
+            await host.WakeAtAsync(deadline, cancellation);
         }
     }
 
     /// <summary>Clears the outbox once its effects have happened, and ends the wake-ups of a workflow that is over.</summary>
     public async ValueTask TidyAsync(CancellationToken cancellation)
     {
-        var stored = await host.LoadAsync(cancellation).ConfigureAwait(false);
+        var stored = await host.LoadAsync(cancellation);
         if (stored is null)
         {
-            await host.CancelWakeAsync(cancellation).ConfigureAwait(false);
+            await host.CancelWakeAsync(cancellation);
             Untidy = false;
             return;
         }
 
         var document = stored.Document;
-        if ((await RunEffectsAsync(document, cancellation).ConfigureAwait(false)).Count > 0)
+        if ((await RunEffectsAsync(document, cancellation)).Count > 0)
         {
-            await host.WakeAtAsync(clock.GetUtcNow() + EffectRetry, cancellation).ConfigureAwait(false);
+            await host.WakeAtAsync(clock.GetUtcNow() + EffectRetry, cancellation);
             return;
         }
 
-        if (document.Outbox.Count > 0 && !await host.SaveAsync(document.WithOutbox([]), stored.ETag, cancellation).ConfigureAwait(false))
+        if (document.Outbox.Count > 0 && !await host.SaveAsync(document.WithOutbox([]), stored.ETag, cancellation))
         {
             return;
         }
 
         if (document.WakeAt is null)
         {
-            await host.CancelWakeAsync(cancellation).ConfigureAwait(false);
+            await host.CancelWakeAsync(cancellation);
         }
 
         Untidy = false;
@@ -204,7 +204,7 @@ public sealed class WorkflowRunner<TDocument, TCommand, TEffect>(
             return [];
         }
 
-        if (!await effects.RunAsync(document, open, cancellation).ConfigureAwait(false))
+        if (!await effects.RunAsync(document, open, cancellation))
         {
             Untidy = true;
             return open;

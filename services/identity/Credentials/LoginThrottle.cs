@@ -15,7 +15,7 @@ public sealed class LoginThrottle(int burst, TimeSpan refill, int capacity, Time
     {
         lock (_buckets)
         {
-            return !_buckets.TryGetValue(key, out var node) || Level(node.Value) < burst;
+            return !_buckets.TryGetValue(key, out var node) || Level(node.Value) + 1 <= burst;
         }
     }
 

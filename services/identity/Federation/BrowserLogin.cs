@@ -110,8 +110,14 @@ public sealed class BrowserLogin
             ["code_verifier"] = attempt.Verifier,
             ["client_id"] = _options.WebClientId,
         };
+        var isSecret = _options.WebClientSecret.Length > 0;
+        if (isSecret && _options.WebClientAuthentication == ProviderOptions.Post)
+        {
+            form["client_secret"] = _options.WebClientSecret;
+        }
+
         using var request = new HttpRequestMessage(HttpMethod.Post, configuration.TokenEndpoint) { Content = new FormUrlEncodedContent(form) };
-        if (_options.WebClientSecret.Length > 0)
+        if (isSecret && _options.WebClientAuthentication == ProviderOptions.Basic)
         {
             // RFC 6749, section 2.3.1: both parts are form-encoded first.
             var pair = $"{Uri.EscapeDataString(_options.WebClientId)}:{Uri.EscapeDataString(_options.WebClientSecret)}";

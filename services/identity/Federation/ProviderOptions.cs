@@ -3,6 +3,9 @@ namespace Countersign.Identity.Federation;
 /// <summary>The OpenID provider that logs people in. Section <c>Countersign:Identity:Provider</c>.</summary>
 public sealed class ProviderOptions
 {
+    internal const string Basic = "client_secret_basic";
+    internal const string Post = "client_secret_post";
+
     /// <summary>Issuer, exactly as in its discovery document. With the development issuer on and nothing here, that one.</summary>
     public string Issuer { get; set; } = "";
     /// <summary>Public client of the CLI: device code, or code + PKCE with a loopback redirect.</summary>
@@ -11,6 +14,11 @@ public sealed class ProviderOptions
     public string WebClientId { get; set; } = "countersign-web";
     /// <summary>Secret of the web client; empty for a public client, which PKCE protects all the same.</summary>
     public string WebClientSecret { get; set; } = "";
+    /// <summary>
+    /// How the web client shows its secret: <c>client_secret_basic</c>, or <c>client_secret_post</c> for providers that don't decode a secret with
+    /// special characters in a Basic header (RFC 6749, section 2.3.1).
+    /// </summary>
+    public string WebClientAuthentication { get; set; } = Basic;
     /// <summary>Scopes asked for; <c>openid</c> is always among them.</summary>
     public IList<string> Scopes { get; } = [];
     /// <summary>Claim that holds the groups: a list or one string. A dotted name goes into objects (<c>realm_access.roles</c>).</summary>
@@ -38,6 +46,11 @@ public sealed class ProviderOptions
         if (string.IsNullOrEmpty(ClientId) || string.IsNullOrEmpty(WebClientId))
         {
             yield return $"{Section}:ClientId and WebClientId must not be empty.";
+        }
+
+        if (WebClientAuthentication is not (Basic or Post))
+        {
+            yield return $"{Section}:WebClientAuthentication must be {Basic} or {Post}.";
         }
 
         if (string.IsNullOrEmpty(GroupsClaim))

@@ -18,6 +18,9 @@ internal static class CredentialRoutes
         own.MapDelete("/{id}", (string id, HttpContext context, AccessCredentials credentials, CancellationToken cancellation)
             => credentials.RevokeAsync(context.GetCaller().Person!, id, cancellation).AsTask());
 
+        group.MapPost("/v1/sessions/{id}/revoke", async (string id, HttpContext context, PersonLifecycle lifecycle, CancellationToken cancellation)
+            => await lifecycle.EndSessionAsync(context.GetCaller().Person!, id, cancellation)).RequireCaller(AppIds.Identity, Callers.Persons);
+
         var proxy = group.MapGroup("/v1").RequireCaller(AppIds.Identity, Callers.Services, AppIds.Proxy);
         proxy.MapPost("/native-logins", (BeginNativeLogin ask, HttpContext context, NativeLogins logins, CancellationToken cancellation)
             => logins.BeginAsync(ask, context.GetCaller().Service!, cancellation).AsTask());

@@ -62,6 +62,20 @@ internal sealed class PersonLifecycle(
         return await persons.StandingAsync(person, cancellation);
     }
 
+    /// <summary>Ends one session within seconds: taking access away needs one enrolled person.</summary>
+    public async Task<Revocation> EndSessionAsync(AccessTokenClaims caller, string session, CancellationToken cancellation)
+    {
+        await RequireEnrolledAsync(caller, cancellation);
+        if (session.Length is 0 or > 128 || session.Any(c => c is < '!' or > '~'))
+        {
+            throw new IdentityException(400, "session-malformed", "This is no session id.");
+        }
+
+        var revocation = await revocations.AddAsync("session", session, cancellation);
+        await audit.RecordAsync("session.revoked", caller.Person, caller.Name, session, cancellation);
+        return revocation;
+    }
+
     /// <summary>What the token says about enrolment may be 15 minutes old; this asks now.</summary>
     public async Task RequireEnrolledAsync(AccessTokenClaims caller, CancellationToken cancellation, string? unless = null)
     {

@@ -187,10 +187,11 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
     {
         // A second account with the same e-mail address isn't the same person, and must not look like it.
         var clean = PersonNames.Clean(wanted);
-        var name = clean;
-        for (var attempt = 0; !await ReserveAsync(name, id, cancellation); attempt++)
+        string Marked(int length) => $"{clean} #{id.Substring(4, Math.Min(length, id.Length - 4))}";
+        var name = PersonNames.CanDeceive(clean) ? Marked(4) : clean;
+        for (var length = 4; !await ReserveAsync(name, id, cancellation); length++)
         {
-            name = $"{clean} #{id.Substring(4, Math.Min(4 + attempt, id.Length - 4))}";
+            name = Marked(length);
         }
 
         var person = new PersonRecord { Id = id, Name = name, Kind = kind, Owners = owners, CreatedAt = time.GetUtcNow() };

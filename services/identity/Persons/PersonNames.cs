@@ -13,7 +13,7 @@ public static class PersonNames
     public static string Clean(string name)
     {
         var clean = new StringBuilder();
-        foreach (var rune in name.Normalize(NormalizationForm.FormC).EnumerateRunes())
+        foreach (var rune in name.EnumerateRunes())
         {
             var category = Rune.GetUnicodeCategory(rune);
             if (category is UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.LineSeparator or UnicodeCategory.ParagraphSeparator
@@ -28,6 +28,12 @@ public static class PersonNames
         var text = clean.ToString().Trim();
         return text.Length == 0 ? "unnamed" : text;
     }
+
+    /// <summary>
+    /// Whether a name can look like another one without being it: beyond ASCII there are letters that look alike, and accents that can be written in
+    /// two ways. Such a name always shows a part of its person's id.
+    /// </summary>
+    public static bool CanDeceive(string name) => name.Any(c => c > '~');
 
     /// <summary>Two names with the same key are the same name.</summary>
     public static string Key(string name) => name.ToLowerInvariant();

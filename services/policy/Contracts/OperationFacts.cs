@@ -47,6 +47,9 @@ public sealed record StatementFacts
     /// <summary>Settings changed by SET, RESET or set_config with a constant name, lower case; <c>*</c> where the name is not constant, <c>all</c> for RESET ALL and DISCARD ALL.</summary>
     public IReadOnlyList<string> Settings { get; init; } = [];
 
+    /// <summary>Those of <see cref="Settings"/> that are only set back to their defaults (RESET, SET … TO DEFAULT, DISCARD ALL).</summary>
+    public IReadOnlyList<string> ResetSettings { get; init; } = [];
+
     /// <summary>UTF-8 byte offset of the statement's first token in the operation's text.</summary>
     public int Start { get; init; }
 

@@ -80,7 +80,7 @@ public sealed record PolicyTestReport(IReadOnlyList<PolicyTestView> Tests);
 public sealed record PolicyTestView(string Document, int Line, string Name, string Text, bool Passed, string Message);
 
 /// <summary><c>POST /policy/v1/explain</c>.</summary>
-public sealed record ExplainRequest
+public sealed record PolicyExplainRequest
 {
     /// <summary>Connection.</summary>
     public required string Connection { get; init; }

@@ -8,8 +8,8 @@ namespace Countersign.Policy.Engine;
 /// <summary>The mask sets of one connection. All of them apply, except where the principal is exempt from one.</summary>
 internal sealed class MaskRules
 {
-    /// <summary>Strategies from weak to strong: what keeps less wins where two sets name the same column.</summary>
-    private static readonly string[] Strength = ["last4", "hash", "null", "redact"];
+    /// <summary>Strategies from weak to strong, as masking orders them: the stricter wins where two sets name the same column.</summary>
+    private static readonly string[] Strength = ["last4", "hash", "redact", "null"];
 
     private readonly (MaskSetDocument Set, IReadOnlyList<Condition> Exempt, Condition? Age)[] _sets;
 

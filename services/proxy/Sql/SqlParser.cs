@@ -115,11 +115,16 @@ public sealed class SqlParser : IDisposable
             return ValueTask.FromResult(ParseAndKeep(utf8.Span, scan, standardConformingStrings, cache));
         }
 
-        return threads.RunAsync(() => ParseAndKeep(utf8.Span, scan, standardConformingStrings, cache), cancellation);
+        return OnThreadAsync(utf8, scan, standardConformingStrings, cache, cancellation);
     }
 
     /// <inheritdoc/>
     public void Dispose() => threads.Dispose();
+
+    /// <summary>Apart, so that hits don't pay for its closure.</summary>
+    private ValueTask<SqlAnalysis> OnThreadAsync(
+        ReadOnlyMemory<byte> utf8, PreScan scan, bool standardConformingStrings, AnalysisCache cache, CancellationToken cancellation) =>
+        threads.RunAsync(() => ParseAndKeep(utf8.Span, scan, standardConformingStrings, cache), cancellation);
 
     private SqlAnalysis ParseAndKeep(ReadOnlySpan<byte> utf8, PreScan scan, bool standardConformingStrings, AnalysisCache cache)
     {
@@ -188,7 +193,7 @@ public sealed class SqlParser : IDisposable
         }
 
         var text = Encoding.UTF8.GetString(utf8);
-        return new SqlAnalysis
+        var analysis = new SqlAnalysis
         {
             Facts = new OperationFacts
             {
@@ -201,6 +206,9 @@ public sealed class SqlParser : IDisposable
             TrimmedText = scan.End - scan.Start == utf8.Length ? text : Encoding.UTF8.GetString(utf8[scan.Start..scan.End]),
             RecordedText = scan.Secretive ? Secrets.Hide(utf8, standardConformingStrings, statements) : text,
         };
+
+        // What the text itself defines is known without the session.
+        return analysis.Resolve((_, _) => null);
     }
 
     private SqlAnalysis NotUnderstood(ReadOnlySpan<byte> utf8, PreScan scan, string code, bool standardConformingStrings) => new()

@@ -112,7 +112,7 @@ public sealed record CompletionEntry
 public sealed record HoldEntry(long Operation, string Request, string Digest, string Text, string Phase);
 
 /// <summary>Body of a <see cref="EntryTypes.SessionEnd"/> entry.</summary>
-/// <param name="Reason"><c>client</c>, <c>target</c>, <c>revoked</c>, <c>stale</c>, <c>protocol</c>, <c>shutdown</c>, <c>record-failed</c>.</param>
+/// <param name="Reason"><c>client</c>, <c>target</c>, <c>revoked</c>, <c>stale</c>, <c>protocol</c>, <c>shutdown</c>, <c>record-failed</c>, <c>crash</c> (written by the next start).</param>
 /// <param name="Operations">How many operations the session had.</param>
 /// <param name="BytesIn">Bytes from the client.</param>
 /// <param name="BytesOut">Bytes to the client.</param>
@@ -157,3 +157,8 @@ public sealed record OperationView(
 /// <param name="RootHash">Base64 of the RFC 6962 root hash.</param>
 /// <param name="Checkpoint">The signed note (C2SP tlog-checkpoint).</param>
 public sealed record LogView(long Size, string RootHash, string Checkpoint);
+
+/// <summary>Answer to a batch of entries.</summary>
+/// <param name="Acknowledged">By session: the highest number up to which the recorder has every entry durably.</param>
+/// <param name="Refused">By session: why nothing more of it is taken (gap, wrong chain, bad seal). For good.</param>
+public sealed record BatchResult(IReadOnlyDictionary<string, long> Acknowledged, IReadOnlyDictionary<string, string> Refused);

@@ -20,12 +20,14 @@ public static class EntryHeader
     /// <summary>Length of an entry id.</summary>
     public const int IdSize = 16;
 
+    /// <summary>Where the number stands in a header.</summary>
+    public const int SequenceOffset = 18;
+
     /// <summary>Latest time: the last microsecond of the year 9999.</summary>
     public const long MaxTime = 253_402_300_799_999_999;
 
     internal const int TypeOffset = 1;
     internal const int IdOffset = 2;
-    internal const int SequenceOffset = 18;
     internal const int TimeOffset = 26;
     internal const int PreviousOffset = 34;
     internal const int SessionLengthOffset = 66;

@@ -30,6 +30,11 @@ public sealed class DevIssuerOptions
             yield return "Countersign:DevIssuer needs Countersign:BaseUrl: the issuer's name is part of every token.";
         }
 
+        if (DevicePollSeconds is < 1 or > 60)
+        {
+            yield return "Countersign:DevIssuer:DevicePollSeconds must lie between 1 and 60.";
+        }
+
         foreach (var (user, index) in Users.Select((user, index) => (user, index)))
         {
             if (string.IsNullOrWhiteSpace(user.Name) || user.Name.Length > 64 || string.IsNullOrEmpty(user.Password))

@@ -45,18 +45,7 @@ internal sealed class StatementsCondition(IReadOnlyList<Glob> tags, bool covers)
 
     internal override string? Change(in Subject subject, bool toHold) => null;
 
-    private bool Any(string kind)
-    {
-        foreach (var tag in tags)
-        {
-            if (tag.IsMatch(kind))
-            {
-                return true;
-            }
-        }
-
-        return false;
-    }
+    private bool Any(string kind) => Glob.Takes(tags, kind);
 }
 
 internal sealed class RelationsCondition(string name, IReadOnlyList<NamePattern> patterns, RelationAccess access, bool covers) : ListCondition(name, covers)
@@ -66,7 +55,7 @@ internal sealed class RelationsCondition(string name, IReadOnlyList<NamePattern>
         var relations = subject.Statement.Relations;
         for (var i = 0; i < relations.Count; i++)
         {
-            if ((relations[i].Access & access) != 0 && NameLists.Any(patterns, relations[i].Name, Covers) != Covers)
+            if ((relations[i].Access & access) != 0 && NamePattern.Takes(patterns, relations[i].Name, Covers) != Covers)
             {
                 return !Covers;
             }
@@ -80,8 +69,8 @@ internal sealed class RelationsCondition(string name, IReadOnlyList<NamePattern>
         var used = subject.Statement.Relations.Where(relation => (relation.Access & access) != 0).Select(relation => relation.Name).ToList();
         return Told(
             holds,
-            [.. used.Where(one => NameLists.Any(patterns, one, Covers)).Select(one => one.ToString())],
-            [.. used.Where(one => !NameLists.Any(patterns, one, Covers)).Select(one => one.ToString())],
+            [.. used.Where(one => NamePattern.Takes(patterns, one, Covers)).Select(one => one.ToString())],
+            [.. used.Where(one => !NamePattern.Takes(patterns, one, Covers)).Select(one => one.ToString())],
             access == RelationAccess.Read ? "reads" : "writes");
     }
 
@@ -91,11 +80,11 @@ internal sealed class RelationsCondition(string name, IReadOnlyList<NamePattern>
         var verb = access == RelationAccess.Read ? "read" : "write";
         if (!toHold)
         {
-            return $"Don't {verb} {List(used.Where(one => NameLists.Any(patterns, one, Covers)).Select(one => one.ToString()))}.";
+            return $"Don't {verb} {List(used.Where(one => NamePattern.Takes(patterns, one, Covers)).Select(one => one.ToString()))}.";
         }
 
-        var missed = used.Where(one => !NameLists.Any(patterns, one, Covers)).ToList();
-        var qualified = missed.Where(one => one.Schema is null && NameLists.Any(patterns, one, must: false)).ToList();
+        var missed = used.Where(one => !NamePattern.Takes(patterns, one, Covers)).ToList();
+        var qualified = missed.Where(one => one.Schema is null && NamePattern.Takes(patterns, one, certain: false)).ToList();
         return qualified.Count == missed.Count && qualified.Count > 0
             ? $"Write {List(qualified.Select(one => one.Name))} with its schema: without one it may be in any schema."
             : missed.Count > 0 ? $"Don't {verb} {List(missed.Select(one => one.ToString()))}." : null;
@@ -110,7 +99,7 @@ internal sealed class FunctionsCondition(string name, IReadOnlyList<NamePattern>
         var functions = called(subject.Statement);
         for (var i = 0; i < functions.Count; i++)
         {
-            if (NameLists.Any(patterns, functions[i], Covers) != Covers)
+            if (NamePattern.Takes(patterns, functions[i], Covers) != Covers)
             {
                 return !Covers;
             }
@@ -121,13 +110,13 @@ internal sealed class FunctionsCondition(string name, IReadOnlyList<NamePattern>
 
     internal override string Explain(in Subject subject, bool holds) => Told(
         holds,
-        [.. called(subject.Statement).Where(one => NameLists.Any(patterns, one, Covers)).Select(one => one.ToString())],
-        [.. called(subject.Statement).Where(one => !NameLists.Any(patterns, one, Covers)).Select(one => one.ToString())],
+        [.. called(subject.Statement).Where(one => NamePattern.Takes(patterns, one, Covers)).Select(one => one.ToString())],
+        [.. called(subject.Statement).Where(one => !NamePattern.Takes(patterns, one, Covers)).Select(one => one.ToString())],
         "calls");
 
     internal override string? Change(in Subject subject, bool toHold)
     {
-        var named = called(subject.Statement).Where(one => NameLists.Any(patterns, one, Covers) != toHold).Select(one => one.ToString()).ToList();
+        var named = called(subject.Statement).Where(one => NamePattern.Takes(patterns, one, Covers) != toHold).Select(one => one.ToString()).ToList();
         return named.Count == 0 ? null : $"Don't call {List(named)}.";
     }
 }
@@ -136,10 +125,10 @@ internal sealed class SettingsCondition(IReadOnlyList<Glob> patterns, bool cover
 {
     internal override bool Holds(in Subject subject)
     {
-        var settings = subject.Statement.Settings;
-        for (var i = 0; i < settings.Count; i++)
+        var statement = subject.Statement;
+        for (var i = 0; i < statement.Settings.Count; i++)
         {
-            if (Any(settings[i]) != Covers)
+            if (IsSet(statement, i) && Any(statement.Settings[i]) != Covers)
             {
                 return !Covers;
             }
@@ -149,31 +138,29 @@ internal sealed class SettingsCondition(IReadOnlyList<Glob> patterns, bool cover
     }
 
     internal override string Explain(in Subject subject, bool holds) =>
-        Told(holds, [.. subject.Statement.Settings.Where(Any)], [.. subject.Statement.Settings.Where(one => !Any(one))], "changes the settings");
+        Told(holds, [.. Set(subject.Statement).Where(Any)], [.. Set(subject.Statement).Where(one => !Any(one))], "changes the settings");
 
     internal override string? Change(in Subject subject, bool toHold)
     {
-        var named = subject.Statement.Settings.Where(one => Any(one) != toHold).ToList();
+        var named = Set(subject.Statement).Where(one => Any(one) != toHold).ToList();
         return named.Count == 0 ? null : $"Don't change the setting {List(named)}.";
     }
+
+    private static IEnumerable<string> Set(StatementFacts statement) => statement.Settings.Where((_, index) => IsSet(statement, index));
+
+    /// <summary>What is only set back to its default is no change that a rule looks at: every session began with it.</summary>
+    private static bool IsSet(StatementFacts statement, int index) =>
+        statement.ResetSettings.Count == 0 || !statement.ResetSettings.Contains(statement.Settings[index], StringComparer.Ordinal);
 
     private bool Any(string setting)
     {
         // A name that is not constant can be any: it counts as each of them where that is the strict reading.
         if (setting == "*")
         {
-            return !Covers || patterns.Any(pattern => pattern.IsAny);
+            return !Covers || (patterns.Any(pattern => pattern.IsAny && !pattern.Excludes) && !patterns.Any(pattern => pattern.Excludes));
         }
 
-        foreach (var pattern in patterns)
-        {
-            if (pattern.IsMatch(setting))
-            {
-                return true;
-            }
-        }
-
-        return false;
+        return Glob.Takes(patterns, setting);
     }
 }
 
@@ -199,21 +186,4 @@ internal sealed class CompleteCondition(Language.Syntax.CompleteCondition wanted
         (wanted == Language.Syntax.CompleteCondition.Complete) == toHold
             ? $"Write it so that the gateway can understand it all ({List(subject.Input.Facts.Incomplete)})."
             : null;
-}
-
-internal static class NameLists
-{
-    /// <summary>Whether any pattern matches: certainly (<paramref name="must"/>), or possibly.</summary>
-    internal static bool Any(IReadOnlyList<NamePattern> patterns, in ObjectName name, bool must)
-    {
-        for (var i = 0; i < patterns.Count; i++)
-        {
-            if (must ? patterns[i].MustMatch(name) : patterns[i].MayMatch(name))
-            {
-                return true;
-            }
-        }
-
-        return false;
-    }
 }

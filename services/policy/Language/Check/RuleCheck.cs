@@ -38,7 +38,13 @@ internal static class RuleCheck
             }
         }
 
-        if (when.WhereAbsent is { Value: true } absent && when.Statements is { } statements && !statements.Any(tag => WhereTags.Any(known => tag.Value.IsMatch(known))))
+        Positive(when.Statements?.Select(tag => (tag.Value.Excludes, tag.At)), "statements", errors);
+        Positive(when.Settings?.Select(name => (name.Value.Excludes, name.At)), "settings", errors);
+        Positive(when.Reads?.Select(name => (name.Value.Excludes, name.At)), "reads", errors);
+        Positive(when.Writes?.Select(name => (name.Value.Excludes, name.At)), "writes", errors);
+        Positive(when.Functions?.Select(name => (name.Value.Excludes, name.At)), "functions", errors);
+        Positive(when.ImpureFunctions?.Select(name => (name.Value.Excludes, name.At)), "impure_functions", errors);
+        if (when.WhereAbsent is { Value: true } absent && when.Statements is { } statements && !WhereTags.Any(known => Glob.Takes([.. statements.Select(tag => tag.Value)], known)))
         {
             errors.Add(absent.At, "never-matches", "'where: absent' is about DELETE, UPDATE and TRUNCATE TABLE, none of which is among 'statements': name one, or leave 'statements' out.");
         }
@@ -100,11 +106,21 @@ internal static class RuleCheck
     private static void Buffered(RuleSyntax rule, Located<RecordLevel> record, DiagnosticBag errors)
     {
         var onlyReads = rule.When.Statements is { Count: > 0 } statements
-            && statements.All(tag => CommandTags.All.Where(known => tag.Value.IsMatch(known)).All(known => ReadTags.Contains(known, StringComparer.Ordinal)));
+            && CommandTags.All.Where(known => Glob.Takes([.. statements.Select(tag => tag.Value)], known)).All(known => ReadTags.Contains(known, StringComparer.Ordinal));
         if (rule.Effect != Outcome.Allow || !onlyReads || rule.When.Complete.Value is CompleteCondition.Any or CompleteCondition.Incomplete)
         {
             errors.Add(
                 record.At, "buffered", $"'record: buffered' is for rules that allow, whose 'statements' are reads only ({string.Join(", ", ReadTags)}) and completely understood.");
+        }
+    }
+
+    /// <summary>A list that only excludes takes nothing.</summary>
+    private static void Positive(IEnumerable<(bool Excludes, SourcePosition At)>? items, string key, DiagnosticBag errors)
+    {
+        var all = items?.ToList();
+        if (all is { Count: > 0 } && all.TrueForAll(item => item.Excludes))
+        {
+            errors.Add(all[0].At, "never-matches", $"'{key}' only excludes, so that nothing is left: begin with what it takes, e.g. \"*\".");
         }
     }
 

@@ -36,7 +36,7 @@ internal static class WhenDecoder
             Writes = Names(map.Texts("writes"), errors),
             Functions = Names(map.Texts("functions"), errors),
             ImpureFunctions = Names(map.Texts("impure_functions"), errors),
-            Settings = map.Texts("settings") is { } settings ? [.. settings.Select(item => new Located<Glob>(new Glob(item.Value.ToLowerInvariant()), item.At))] : null,
+            Settings = map.Texts("settings") is { } settings ? [.. settings.Select(item => new Located<Glob>(Glob.Item(item.Value.ToLowerInvariant()), item.At))] : null,
             WhereAbsent = map.Choice("where", Where),
             Complete = map.Choice("complete", Complete) ?? new Located<CompleteCondition>(CompleteCondition.Unspecified, node.At),
             Time = map.Take("time") is { } time ? Time(time, errors) : null,
@@ -125,13 +125,13 @@ internal static class WhenDecoder
         var tags = new List<Located<Glob>>();
         foreach (var text in texts)
         {
-            if (text.Value.Any(c => c is not ((>= 'A' and <= 'Z') or ' ' or '*')))
+            if (text.Value.TrimStart('!').Any(c => c is not ((>= 'A' and <= 'Z') or ' ' or '*')))
             {
                 errors.Add(text.At, "bad-value", $"'{MapReader.Shorten(text.Value)}' is not a command tag: they are upper-case words such as DELETE or CREATE TABLE; * matches anything.");
                 continue;
             }
 
-            tags.Add(new Located<Glob>(new Glob(text.Value), text.At));
+            tags.Add(new Located<Glob>(Glob.Item(text.Value), text.At));
         }
 
         return tags;

@@ -1,8 +1,38 @@
 namespace Countersign.Policy.Language.Patterns;
 
 /// <summary>A pattern with <c>*</c> (any number of characters) and <c>?</c> (one), matched ordinally, without backtracking beyond one star.</summary>
-public readonly record struct Glob(string Pattern)
+/// <param name="Pattern">The pattern.</param>
+/// <param name="Excludes">Whether it takes out of its list what it matches (written with a leading <c>!</c>).</param>
+public readonly record struct Glob(string Pattern, bool Excludes = false)
 {
+    /// <summary>A pattern as an item of a list, where a leading <c>!</c> excludes.</summary>
+    public static Glob Item(string text)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        return text.StartsWith('!') ? new Glob(text[1..], Excludes: true) : new Glob(text);
+    }
+
+    /// <summary>Whether a list takes a text: one of its patterns matches, and none that excludes.</summary>
+    public static bool Takes(IReadOnlyList<Glob> list, ReadOnlySpan<char> text)
+    {
+        ArgumentNullException.ThrowIfNull(list);
+        var taken = false;
+        for (var i = 0; i < list.Count; i++)
+        {
+            if (list[i].IsMatch(text))
+            {
+                if (list[i].Excludes)
+                {
+                    return false;
+                }
+
+                taken = true;
+            }
+        }
+
+        return taken;
+    }
+
     /// <summary>Matches everything.</summary>
     public bool IsAny => Pattern == "*";
 

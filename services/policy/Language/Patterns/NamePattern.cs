@@ -5,8 +5,32 @@ using Countersign.Policy.Contracts;
 namespace Countersign.Policy.Language.Patterns;
 
 /// <summary>A possibly qualified name with globs: <c>schema.name</c>, or <c>name</c>, which means <c>*.name</c>. A part in double quotes is taken literally.</summary>
-public readonly record struct NamePattern(Glob Schema, Glob Name, bool SchemaLiteralQuoted = false, bool NameLiteralQuoted = false)
+public readonly record struct NamePattern(Glob Schema, Glob Name, bool SchemaLiteralQuoted = false, bool NameLiteralQuoted = false, bool Excludes = false)
 {
+    /// <summary>
+    /// Whether a list of patterns takes a name: one matches and none that excludes (a leading <c>!</c>). Where a match lets something pass
+    /// (<paramref name="certain"/>) it must be certain, and an exclusion only possible; where it makes a decision stricter, the other way round.
+    /// </summary>
+    public static bool Takes(IReadOnlyList<NamePattern> list, in ObjectName name, bool certain)
+    {
+        ArgumentNullException.ThrowIfNull(list);
+        var taken = false;
+        for (var i = 0; i < list.Count; i++)
+        {
+            if (list[i].Excludes != certain ? list[i].MustMatch(name) : list[i].MayMatch(name))
+            {
+                if (list[i].Excludes)
+                {
+                    return false;
+                }
+
+                taken = true;
+            }
+        }
+
+        return taken;
+    }
+
     /// <summary>
     /// Whether a name that the text uses could be one that this pattern means. A name without a schema can be in any: the search path is not
     /// part of the facts. Used where a match makes a decision stricter.
@@ -27,15 +51,17 @@ public readonly record struct NamePattern(Glob Schema, Glob Name, bool SchemaLit
     /// <param name="error">What is wrong with it.</param>
     public static bool TryParse(string text, out NamePattern pattern, [NotNullWhen(false)] out string? error)
     {
+        ArgumentNullException.ThrowIfNull(text);
         pattern = default;
-        if (!TrySplit(text, 2, out var parts, out error))
+        var excludes = text.StartsWith('!');
+        if (!TrySplit(excludes ? text[1..] : text, 2, out var parts, out error))
         {
             return false;
         }
 
         pattern = parts.Count == 1
-            ? new NamePattern(new Glob("*"), new Glob(parts[0].Text), false, parts[0].Quoted)
-            : new NamePattern(new Glob(parts[0].Text), new Glob(parts[1].Text), parts[0].Quoted, parts[1].Quoted);
+            ? new NamePattern(new Glob("*"), new Glob(parts[0].Text), false, parts[0].Quoted, excludes)
+            : new NamePattern(new Glob(parts[0].Text), new Glob(parts[1].Text), parts[0].Quoted, parts[1].Quoted, excludes);
         return true;
     }
 
@@ -117,7 +143,7 @@ public readonly record struct NamePattern(Glob Schema, Glob Name, bool SchemaLit
     }
 
     /// <inheritdoc/>
-    public override string ToString() => $"{Quote(Schema.Pattern, SchemaLiteralQuoted)}.{Quote(Name.Pattern, NameLiteralQuoted)}";
+    public override string ToString() => $"{(Excludes ? "!" : "")}{Quote(Schema.Pattern, SchemaLiteralQuoted)}.{Quote(Name.Pattern, NameLiteralQuoted)}";
 
     private static string Quote(string text, bool quoted) => quoted ? $"\"{text.Replace("\"", "\"\"", StringComparison.Ordinal)}\"" : text;
 

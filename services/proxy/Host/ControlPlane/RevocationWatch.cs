@@ -20,25 +20,24 @@ internal sealed partial class RevocationWatch(
 {
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(2);
 
-    private readonly SemaphoreSlim _wake = new(0, 1);
+    private readonly Doorbell _doorbell = new();
     private long _known = -1;
 
     /// <summary>Handler of topic <c>identity</c>: a revocation is fetched at once instead of at the next poll.</summary>
     public ValueTask OnEventAsync(BusEvent change)
     {
-        if (change.Type == "countersign.revocation" && _wake.CurrentCount == 0)
+        if (change.Type == "countersign.revocation")
         {
-            try
-            {
-                _wake.Release();
-            }
-            catch (SemaphoreFullException)
-            {
-                // Somebody else woke it in the same moment.
-            }
+            _doorbell.Ring();
         }
 
         return ValueTask.CompletedTask;
+    }
+
+    public override void Dispose()
+    {
+        _doorbell.Dispose();
+        base.Dispose();
     }
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
@@ -60,7 +59,7 @@ internal sealed partial class RevocationWatch(
                 LogStale(ended);
             }
 
-            await _wake.WaitAsync(Interval, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await _doorbell.WaitAsync(Interval, stoppingToken).ConfigureAwait(false);
         }
     }
 

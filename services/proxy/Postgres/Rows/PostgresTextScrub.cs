@@ -27,7 +27,7 @@ internal static class PostgresTextScrub
     public static bool ErrorOrNotice(byte type, ReadOnlySpan<byte> body, TextRule rule, DetectorSet detectors, IBufferWriter<byte> output)
     {
         var fields = Fields.Parse(body);
-        var keepMessage = rule == TextRule.Idle || (rule != TextRule.Opaque && KeepsMessage(fields));
+        var keepMessage = rule == TextRule.Idle || (rule != TextRule.Opaque && KeepsMessage(fields, rule));
         var buffer = output.GetSpan(body.Length + 64 + Withheld.Length);
         var written = 5;
         var changed = false;
@@ -133,9 +133,11 @@ internal static class PostgresTextScrub
 
     // An allow-list by SQLSTATE: casts, regclass, dates, XML, file names and settings quote values under many codes. A text with a position and
     // without context is the parser's, about the client's own statement. Integrity errors name constraints; the values are in the detail.
-    private static bool KeepsMessage(in Fields fields) => fields.Class switch
+    private static bool KeepsMessage(in Fields fields, TextRule rule) => fields.Class switch
     {
         "23" or "25" or "40" or "53" or "55" or "57" => true,
+        // Of an operation that is not known (a Parse) the parser quotes the client's own literals; a planner could quote what it computed.
+        "22" => rule == TextRule.Deferred && fields.HasPosition && !fields.HasContext,
         "42" or "0A" => fields.HasPosition && !fields.HasContext,
         _ => false,
     };

@@ -47,6 +47,9 @@ public readonly record struct PreScan(string? Rejection, int Start, int End, int
     /// <summary>Parentheses nested too deep.</summary>
     public const string TooDeep = "too-deep";
 
+    /// <summary>A comment between the parts of a constant: the native scanner reads it differently than the server.</summary>
+    public const string CommentInLiteral = "comment-in-literal";
+
     /// <summary>Scans a text once.</summary>
     public static PreScan Of(ReadOnlySpan<byte> utf8, bool standardConformingStrings, SqlBounds bounds)
     {
@@ -112,6 +115,7 @@ public readonly record struct PreScan(string? Rejection, int Start, int End, int
         var rejection = lexer.MaxCommentDepth > bounds.CommentDepth ? CommentDepth
             : maxDepth > bounds.ParenthesisDepth ? TooDeep
             : deep > bounds.DeepTokens ? TooManyTokens
+            : lexer.CommentInLiteral ? CommentInLiteral
             : null;
         return new PreScan(rejection, Math.Max(start, 0), Math.Max(end, Math.Max(start, 0)), deep, maxDepth, Secrets.MayContain(utf8));
     }

@@ -58,6 +58,12 @@ public ref struct SqlLexer
     /// <summary>Deepest nesting of comments met so far.</summary>
     public int MaxCommentDepth { get; private set; }
 
+    /// <summary>
+    /// True where a comment stood between the parts of a constant. The server reads one constant; libpg_query, whose scanner keeps comments as tokens,
+    /// reads two, the second without the first one's escapes.
+    /// </summary>
+    public bool CommentInLiteral { get; private set; }
+
     /// <summary>The next token; blanks and comments are skipped.</summary>
     public SqlToken Next()
     {
@@ -106,19 +112,18 @@ public ref struct SqlLexer
                 return new SqlToken(SqlTokenKind.Punctuation, start, position);
             case (byte)'.' when start + 1 >= end || !IsDigit(text[start + 1]):
                 position++;
+                if (position < end && text[position] == '.')
+                {
+                    position++;
+                    return new SqlToken(SqlTokenKind.Operator, start, position);
+                }
+
                 return new SqlToken(SqlTokenKind.Punctuation, start, position);
         }
 
         if (IsDigit(c) || c == '.')
         {
-            position++;
-            // Letters that follow are junk and an error for the server: they don't begin a literal such as e''.
-            while (position < end && (IsDigit(text[position]) || text[position] == '.' || IsWordStart(text[position])))
-            {
-                position++;
-            }
-
-            return new SqlToken(SqlTokenKind.Number, start, position);
+            return Number(start);
         }
 
         position++;
@@ -308,10 +313,11 @@ public ref struct SqlLexer
     }
 
     /// <summary>Where the continuation of a constant begins (behind its opening quote), or -1: blanks or <c>--</c> comments with at least one line break, then a quote.</summary>
-    private readonly int Continuation(int from)
+    private int Continuation(int from)
     {
         var at = from;
         var newline = false;
+        var comment = false;
         while (at < end)
         {
             var c = text[at];
@@ -326,6 +332,7 @@ public ref struct SqlLexer
             }
             else if (c == '-' && at + 1 < end && text[at + 1] == '-')
             {
+                comment = true;
                 at = EndOfLine(at);
                 if (at == end)
                 {
@@ -334,11 +341,47 @@ public ref struct SqlLexer
             }
             else
             {
-                return newline && c == '\'' ? at + 1 : -1;
+                if (!newline || c != '\'')
+                {
+                    return -1;
+                }
+
+                CommentInLiteral |= comment;
+                return at + 1;
             }
         }
 
         return -1;
+    }
+
+    /// <summary>A number: at most one point, then an exponent. Letters that follow are junk and an error for the server: they don't begin a literal such as e''.</summary>
+    private SqlToken Number(int start)
+    {
+        var point = text[start] == '.';
+        position = start + 1;
+        while (position < end)
+        {
+            var c = text[position];
+            if (c == '.' && !point && (position + 1 >= end || text[position + 1] != '.'))
+            {
+                point = true;
+            }
+            else if (!IsDigit(c) && !IsWordStart(c))
+            {
+                break;
+            }
+            else if (IsWordStart(c) && c != '_')
+            {
+                // Behind an exponent or a base's letter there is no point any more.
+                point = true;
+                var signed = c is (byte)'e' or (byte)'E' && position + 2 < end && text[position + 1] is (byte)'+' or (byte)'-' && IsDigit(text[position + 2]);
+                position += signed ? 1 : 0;
+            }
+
+            position++;
+        }
+
+        return new SqlToken(SqlTokenKind.Number, start, position);
     }
 
     private SqlToken QuotedName(int start, int inside)

@@ -181,6 +181,8 @@ internal sealed class StatementBuilder
             WhereAbsent = whereAbsent,
             ReadOnly = OnlyReads(),
             Settings = settings.Count == 0 ? [] : [.. settings.Select(setting => setting.Name).Distinct()],
+            ResetSettings = settings.Count == 0 ? [] : [.. settings.Where(setting => setting.Reset).Select(setting => setting.Name)
+                .Except(settings.Where(setting => !setting.Reset).Select(setting => setting.Name))],
             Start = start,
             Length = length,
         };

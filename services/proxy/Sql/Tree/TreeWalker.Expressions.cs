@@ -78,6 +78,10 @@ internal ref partial struct TreeWalker
             case NodeName.RangeVar:
                 Named(fields, work);
                 break;
+            case NodeName.VariableSetStmt:
+                // ALTER FUNCTION … SET.
+                Set(fields);
+                break;
             case NodeName.TableLikeClause:
                 statement.AddRelation(RelationName(tree.Child(fields, NodeName.relation)), RelationAccess.Read);
                 break;

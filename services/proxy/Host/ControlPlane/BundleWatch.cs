@@ -1,0 +1,114 @@
+using System.Net.Http.Json;
+using System.Text.Json;
+using Countersign.Platform.Ports;
+using Countersign.Platform.Tokens;
+using Countersign.Policy.Bundles;
+using Countersign.Policy.Contracts;
+using Countersign.Policy.Engine;
+using Countersign.Policy.Language;
+using Countersign.Proxy.Path.Decide;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+
+namespace Countersign.Proxy.Host.ControlPlane;
+
+/// <summary>
+/// Follows policy: its beacon, and the bundle that it names. A bundle is enforced only with policy's signature and approval's grant (I3), and never
+/// one older than the highest seen (I8). A bundle that fails leaves the one in force, and the beacon that names it isn't taken as word.
+/// </summary>
+internal sealed partial class BundleWatch(
+    [FromKeyedServices(AppIds.Proxy)] IServiceClients clients, ITrustedKeys keys, HighestBundle highest, Freshness freshness, TimeProvider clock,
+    ILogger<BundleWatch> logger) : BackgroundService, IBundleSource
+{
+    private static readonly TimeSpan Interval = TimeSpan.FromSeconds(2);
+
+    private readonly Doorbell _doorbell = new();
+    private readonly BundleVerifier _verifier = new(keys);
+    private BundleInForce? _current;
+
+    public BundleInForce? Current => Volatile.Read(ref _current);
+
+    /// <summary>Handler of topic <c>policy</c>: a new bundle is fetched at once instead of at the next poll.</summary>
+    public ValueTask OnEventAsync(BusEvent change)
+    {
+        if (change.Type == "countersign.bundle")
+        {
+            _doorbell.Ring();
+        }
+
+        return ValueTask.CompletedTask;
+    }
+
+    public override void Dispose()
+    {
+        _doorbell.Dispose();
+        base.Dispose();
+    }
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        while (!stoppingToken.IsCancellationRequested)
+        {
+            try
+            {
+                await FollowAsync(stoppingToken).ConfigureAwait(false);
+            }
+            catch (Exception error) when (
+                error is (HttpRequestException or JsonException or TokenRejectedException or PortUnavailableException or OperationCanceledException)
+                && !stoppingToken.IsCancellationRequested)
+            {
+                LogUnreachable(error.GetType().Name);
+            }
+            catch (Exception error) when (error is BundleRejectedException or PolicyFormatException)
+            {
+                LogRejected(error.Message);
+            }
+
+            await _doorbell.WaitAsync(Interval, stoppingToken).ConfigureAwait(false);
+        }
+    }
+
+    private async Task FollowAsync(CancellationToken cancellation)
+    {
+        var client = clients.Create(AppIds.Policy);
+        var token = await client.GetFromJsonAsync<string>("v1/beacon", TokenJson.Options, cancellation).ConfigureAwait(false);
+        var signer = await keys.GetAsync(AppIds.Policy, cancellation).ConfigureAwait(false);
+        var beacon = await signer.VerifyAsync<PolicyBeacon>(token!, TokenTypes.Beacon, null, null, clock.GetUtcNow(), requireExpiry: false).ConfigureAwait(false);
+        if (beacon.Version < (highest.Mark?.Version ?? 0))
+        {
+            LogRolledBack(beacon.Version, highest.Mark!.Version);
+            return;
+        }
+
+        if (beacon.Version > (Current?.Version ?? 0))
+        {
+            await FetchAsync(client, cancellation).ConfigureAwait(false);
+        }
+
+        freshness.PolicyAt(beacon.IssuedAt);
+    }
+
+    private async Task FetchAsync(HttpClient client, CancellationToken cancellation)
+    {
+        var envelope = await client.GetFromJsonAsync<BundleEnvelope>("v1/bundle", TokenJson.Options, cancellation).ConfigureAwait(false)
+            ?? throw new JsonException("empty answer");
+        var verified = await _verifier.VerifyAsync(envelope, highest.Mark, clock.GetUtcNow(), cancellation).ConfigureAwait(false);
+        var engine = PolicyEngine.Compile(verified.Bundle);
+        highest.Raise(verified.Mark);
+        Volatile.Write(ref _current, new BundleInForce(engine, verified.Bundle.Connections.ToDictionary(each => each.Name, StringComparer.Ordinal)));
+        LogInForce(verified.Bundle.Version, verified.Digest);
+    }
+
+    [LoggerMessage(3111, LogLevel.Warning, "Policy can't be followed: {Error}")]
+    private partial void LogUnreachable(string error);
+
+    [LoggerMessage(3112, LogLevel.Error, "A bundle was rejected, the one in force stays: {Reason}")]
+    private partial void LogRejected(string reason);
+
+    [LoggerMessage(3113, LogLevel.Error, "Policy's version went back from {Highest} to {Version}; its word is not taken")]
+    private partial void LogRolledBack(long version, long highest);
+
+    [LoggerMessage(3114, LogLevel.Information, "Bundle {Version} ({Digest}) is in force")]
+    private partial void LogInForce(long version, string digest);
+}

@@ -1,0 +1,213 @@
+using System.Text.Json;
+using System.Threading.Channels;
+using Countersign.Platform.Ports;
+using Countersign.Platform.Tokens;
+using Countersign.Recorder.Contracts;
+using Countersign.Recorder.Format;
+using Countersign.Recorder.Log;
+using Countersign.Recorder.Search;
+using Microsoft.Extensions.Options;
+
+namespace Countersign.Recorder.Host;
+
+/// <summary>
+/// Owns log and index for the life of the process, publishes checkpoints, keeps the index up to date and payloads as long as they are to be kept. Opened at
+/// start: a log that isn't what its checkpoint says stops the process.
+/// </summary>
+internal sealed partial class LogHost : IHostedService, IDisposable
+{
+    public const string CheckpointEvent = "countersign.checkpoint";
+    private static readonly TimeSpan RetentionInterval = TimeSpan.FromHours(1);
+
+    private readonly RecorderOptions _options;
+    private readonly IEventBus _bus;
+    private readonly TimeProvider _clock;
+    private readonly ILogger<LogHost> _logger;
+    private readonly Channel<(string Note, Checkpoint Checkpoint)> _signed =
+        Channel.CreateBounded<(string, Checkpoint)>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropOldest });
+
+    private readonly CancellationTokenSource _stopping = new();
+    private readonly NoteSigner _signer;
+    private Task _running = Task.CompletedTask;
+
+    public LogHost(
+        IOptions<RecorderOptions> options, IEventBus bus, ITrustedKeys trusted, [FromKeyedServices(AppIds.Recorder)] SigningKey key, TimeProvider clock,
+        ILogger<LogHost> logger, ILogger<Indexer> indexLogger)
+    {
+        (_options, _bus, _clock, _logger) = (options.Value, bus, clock, logger);
+        var data = Path.GetFullPath(_options.Data);
+        Directory.CreateDirectory(data, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        _signer = NoteKeyFile.LoadOrCreate(Path.Combine(data, "log.key"), _options.Origin);
+        Keys = new SealKeyRing(trusted, key, Path.Combine(data, "seal-keys.json"));
+        Log = RecorderLog.Open(
+            new LogOptions { Directory = Path.Combine(data, "log"), CheckpointDelay = _options.CheckpointDelay }, _signer, new SigningKeySealer(key), clock, logger,
+            (note, checkpoint) => _signed.Writer.TryWrite((note, checkpoint)));
+        Index = SearchIndex.Open(Path.Combine(data, "search.db"));
+        Indexer = new Indexer(Index, Log, indexLogger);
+    }
+
+    public RecorderLog Log { get; }
+
+    public SealKeyRing Keys { get; }
+
+    public SearchIndex Index { get; }
+
+    public Indexer Indexer { get; }
+
+    public ValueTask<string> KeyStatementAsync(CancellationToken cancellation) => Keys.StateAsync(_signer, cancellation);
+
+    /// <summary>Waits until search shows everything that the log has now; not for ever.</summary>
+    public async Task CatchUpAsync(TimeSpan timeout, CancellationToken cancellation)
+    {
+        var size = Log.Size;
+        for (var waited = TimeSpan.Zero; waited < timeout && Indexer.Lag > Log.Size - size; waited += TimeSpan.FromMilliseconds(20))
+        {
+            await Task.Delay(TimeSpan.FromMilliseconds(20), cancellation);
+        }
+    }
+
+    public Task StartAsync(CancellationToken cancellationToken)
+    {
+        var token = _stopping.Token;
+        _running = Task.WhenAll(Task.Run(() => PublishAsync(token), token), Task.Run(() => IndexAsync(token), token), Task.Run(() => RetainAsync(token), token));
+        LogStarted(Log.Verifier.ToString(), Log.Size);
+        return Task.CompletedTask;
+    }
+
+    public async Task StopAsync(CancellationToken cancellationToken)
+    {
+        await _stopping.CancelAsync();
+        try
+        {
+            await _running.WaitAsync(cancellationToken);
+        }
+        catch (OperationCanceledException)
+        {
+            // Asked to stop.
+        }
+    }
+
+    public void Dispose()
+    {
+        Log.Dispose();
+        Keys.Dispose();
+        _signer.Dispose();
+        _stopping.Dispose();
+    }
+
+    private async Task PublishAsync(CancellationToken cancellation)
+    {
+        await foreach (var (note, checkpoint) in _signed.Reader.ReadAllAsync(cancellation))
+        {
+            var view = new LogView(checkpoint.Size, Convert.ToBase64String(checkpoint.Root.ToArray()), note);
+            try
+            {
+                await _bus.PublishAsync(
+                    Topics.Audit, $"checkpoint-{checkpoint.Size}", CheckpointEvent, JsonSerializer.SerializeToUtf8Bytes(view, JsonSerializerOptions.Web), cancellation);
+            }
+            catch (PortUnavailableException error)
+            {
+                // The next checkpoint covers it too.
+                LogNotPublished(error, checkpoint.Size);
+            }
+        }
+    }
+
+    private async Task IndexAsync(CancellationToken cancellation)
+    {
+        while (!cancellation.IsCancellationRequested)
+        {
+            try
+            {
+                await Indexer.RunAsync(cancellation);
+            }
+#pragma warning disable CA1031 // search must never take the log down
+            catch (Exception error) when (error is not OperationCanceledException)
+#pragma warning restore CA1031
+            {
+                LogIndexFailed(error);
+                await Task.Delay(TimeSpan.FromSeconds(5), _clock, cancellation);
+            }
+        }
+    }
+
+    private async Task RetainAsync(CancellationToken cancellation)
+    {
+        if (_options.Retention is not { } retention)
+        {
+            return;
+        }
+
+        using var timer = new PeriodicTimer(RetentionInterval, _clock);
+        do
+        {
+            try
+            {
+                var before = _clock.GetUtcNow() - retention;
+                var erased = Log.Erase(before);
+                if (erased > 0)
+                {
+                    Index.Forget(before);
+                    LogErased(erased, before);
+                }
+            }
+            catch (Exception error) when (error is IOException or LogFailedException)
+            {
+                LogRetentionFailed(error);
+            }
+        }
+        while (await timer.WaitForNextTickAsync(cancellation));
+    }
+
+    [LoggerMessage(4001, LogLevel.Information, "The log has {Size} entries; its key is {Key}")]
+    private partial void LogStarted(string key, long size);
+
+    [LoggerMessage(4002, LogLevel.Warning, "The checkpoint of {Size} entries was not published")]
+    private partial void LogNotPublished(Exception error, long size);
+
+    [LoggerMessage(4003, LogLevel.Error, "Search can't be brought up to date; trying again")]
+    private partial void LogIndexFailed(Exception error);
+
+    [LoggerMessage(4004, LogLevel.Information, "Retention deleted the payloads of {Count} entries before {Before}")]
+    private partial void LogErased(long count, DateTimeOffset before);
+
+    [LoggerMessage(4005, LogLevel.Error, "Retention could not delete payloads; trying again")]
+    private partial void LogRetentionFailed(Exception error);
+}
+
+/// <summary>The log's private key, in a file with mode 0600.</summary>
+internal static class NoteKeyFile
+{
+    public static NoteSigner LoadOrCreate(string path, string origin)
+    {
+        if (!File.Exists(path))
+        {
+            using var fresh = NoteSigner.Create(origin);
+            var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite };
+            var temporary = path + ".tmp";
+            File.Delete(temporary);
+            using (var stream = new FileStream(temporary, options))
+            {
+                stream.Write(System.Text.Encoding.UTF8.GetBytes(fresh.ExportSecret() + "\n"));
+                stream.Flush(flushToDisk: true);
+            }
+
+            File.Move(temporary, path, overwrite: false);
+        }
+
+        const UnixFileMode Others = UnixFileMode.GroupRead | UnixFileMode.GroupWrite | UnixFileMode.OtherRead | UnixFileMode.OtherWrite;
+        if ((File.GetUnixFileMode(path) & Others) != 0)
+        {
+            throw new InvalidDataException($"{path} is readable by others; a private key must have mode 0600.");
+        }
+
+        var signer = NoteSigner.Parse(File.ReadAllText(path));
+        if (signer.Verifier.Name == origin)
+        {
+            return signer;
+        }
+
+        signer.Dispose();
+        throw new InvalidDataException($"{path} is the key of another log than {RecorderOptions.Section}:Origin says.");
+    }
+}

@@ -1,0 +1,52 @@
+using Microsoft.Extensions.Options;
+
+namespace Countersign.Recorder.Host;
+
+/// <summary>Options of the recorder, section <c>Countersign:Recorder</c>. Checked all at once at start.</summary>
+public sealed class RecorderOptions
+{
+    /// <summary>Name of the section.</summary>
+    public const string Section = "Countersign:Recorder";
+
+    /// <summary>Folder of log, index and keys; empty: <c>recorder</c> in <c>Countersign:Data</c>.</summary>
+    public string Data { get; set; } = "";
+
+    /// <summary>Name of the log, in checkpoints and keys. A host name and a path by custom; can't be changed once there is a log.</summary>
+    public string Origin { get; set; } = "countersign.local/recorder";
+
+    /// <summary>How long payloads are kept; null for ever. Hashes are kept always.</summary>
+    public TimeSpan? Retention { get; set; }
+
+    /// <summary>How long entries may wait for a signed checkpoint.</summary>
+    public TimeSpan CheckpointDelay { get; set; } = TimeSpan.FromMilliseconds(500);
+}
+
+/// <summary>Lists every error of the options at once.</summary>
+internal sealed class RecorderOptionsValidator : IValidateOptions<RecorderOptions>
+{
+    public ValidateOptionsResult Validate(string? name, RecorderOptions options)
+    {
+        var errors = new List<string>();
+        if (options.Data.Length == 0)
+        {
+            errors.Add($"{RecorderOptions.Section}:Data must name a folder.");
+        }
+
+        if (options.Origin.Length is 0 or > 200 || options.Origin.Any(c => char.IsWhiteSpace(c) || char.IsControl(c) || c == '+'))
+        {
+            errors.Add($"{RecorderOptions.Section}:Origin must be 1 to 200 characters without blanks and plus.");
+        }
+
+        if (options.Retention is { } retention && retention < TimeSpan.FromDays(1))
+        {
+            errors.Add($"{RecorderOptions.Section}:Retention must be a day at least.");
+        }
+
+        if (options.CheckpointDelay < TimeSpan.FromMilliseconds(50) || options.CheckpointDelay > TimeSpan.FromSeconds(1))
+        {
+            errors.Add($"{RecorderOptions.Section}:CheckpointDelay must be 50 ms to 1 s.");
+        }
+
+        return errors.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(errors);
+    }
+}

@@ -1,0 +1,93 @@
+using System.Text.Json;
+using Countersign.Platform.Hosting;
+using Countersign.Platform.Ports;
+using Countersign.Recorder.Contracts;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Options;
+
+namespace Countersign.Recorder.Host;
+
+/// <summary>Composition of the recorder.</summary>
+public static class RecorderService
+{
+    /// <summary>Largest body of a batch: one entry of the largest size, and some.</summary>
+    internal const long MaxBatch = 48L * 1024 * 1024;
+
+    /// <summary>Registers the recorder. Needs <c>IEventBus</c>, <c>ITrustedKeys</c> and <c>SigningKey</c> keyed by its app id.</summary>
+    public static IHostApplicationBuilder AddRecorderService(this IHostApplicationBuilder builder)
+    {
+        ArgumentNullException.ThrowIfNull(builder);
+        var services = builder.Services;
+        services.AddOptions<RecorderOptions>().Bind(builder.Configuration.GetSection(RecorderOptions.Section))
+            .Configure(options =>
+            {
+                if (options.Data.Length == 0)
+                {
+                    options.Data = Path.Combine(builder.Configuration["Countersign:Data"] ?? ".countersign", "recorder");
+                }
+            })
+            .ValidateOnStart();
+        services.AddSingleton<IValidateOptions<RecorderOptions>, RecorderOptionsValidator>();
+        services.TryAddSingleton(TimeProvider.System);
+        services.AddSingleton<LogHost>();
+        services.AddHostedService(provider => provider.GetRequiredService<LogHost>());
+        services.AddSingleton<AuditIntake>();
+        services.AddSingleton(provider => new BusSubscription(
+            AppIds.Recorder, Topics.Audit, (audit, cancellation) => provider.GetRequiredService<AuditIntake>().TakeAsync(audit, cancellation)));
+        services.AddReadiness("recorder-log", (provider, _) => ValueTask.FromResult(provider.GetRequiredService<LogHost>().Log.Problem));
+        return builder;
+    }
+
+    /// <summary>Maps <c>/recorder/v1/…</c>.</summary>
+    public static IEndpointRouteBuilder MapRecorderService(this IEndpointRouteBuilder app)
+    {
+        ArgumentNullException.ThrowIfNull(app);
+        var group = app.MapGroup("/recorder/v1");
+        group.MapPost("/batches", BatchEndpoint.TakeAsync).RequireCaller(AppIds.Recorder, Callers.Services, AppIds.Proxy).WithRequestBodyLimit(MaxBatch);
+        group.MapGet("/sessions", EvidenceEndpoints.Sessions).RequireCaller(AppIds.Recorder, Callers.Persons);
+        group.MapGet("/operations", EvidenceEndpoints.Operations).RequireCaller(AppIds.Recorder, Callers.Persons);
+        group.MapGet("/sessions/{id}/entries", EvidenceEndpoints.EntriesAsync).RequireCaller(AppIds.Recorder, Callers.Persons);
+        group.MapGet("/export", EvidenceEndpoints.ExportAsync).RequireCaller(AppIds.Recorder, Callers.Persons);
+
+        // Public by nature: whoever pins a checkpoint must not need an account here.
+        group.MapGet("/checkpoint", (LogHost host) => Results.Text(host.Log.CheckpointNote, "text/plain; charset=utf-8"));
+        group.MapGet("/key", (LogHost host) => Results.Text(host.Log.Verifier + "\n", "text/plain; charset=utf-8"));
+        return app;
+    }
+}
+
+/// <summary>Audit events of the services, from the bus into the log.</summary>
+internal sealed partial class AuditIntake(LogHost host, ILogger<AuditIntake> logger)
+{
+    private const int MaxLength = 256 * 1024;
+
+    public async ValueTask TakeAsync(BusEvent received, CancellationToken cancellation)
+    {
+        // The recorder's own news on the same topic.
+        if (received.Type == LogHost.CheckpointEvent)
+        {
+            return;
+        }
+
+        AuditEvent? audit = null;
+        try
+        {
+            audit = received.Data.Length <= MaxLength ? JsonSerializer.Deserialize<AuditEvent>(received.Data.Span, JsonSerializerOptions.Web) : null;
+        }
+        catch (JsonException)
+        {
+            // Said below: delivering it again would not make it readable.
+        }
+
+        if (audit is not { Id.Length: > 0 and <= 512, Service.Length: > 0 and <= 32, Action.Length: > 0 })
+        {
+            LogUnreadable(received.Id, received.Type);
+            return;
+        }
+
+        await host.Log.AppendEventAsync(audit, cancellation);
+    }
+
+    [LoggerMessage(4011, LogLevel.Error, "Event {Id} of type {Type} on the audit topic can't be read and is not recorded")]
+    private partial void LogUnreadable(string id, string type);
+}

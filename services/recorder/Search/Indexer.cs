@@ -1,0 +1,161 @@
+using System.Diagnostics;
+using System.Diagnostics.Metrics;
+using System.Text.Json;
+using Countersign.Recorder.Contracts;
+using Countersign.Recorder.Format;
+using Microsoft.Data.Sqlite;
+using Microsoft.Extensions.Logging;
+
+namespace Countersign.Recorder.Search;
+
+/// <summary>
+/// Fills the index from the log, in large transactions, and rests after each for as long as it took three times over when it is behind: search may lag, the
+/// data path must not notice.
+/// </summary>
+public sealed partial class Indexer(SearchIndex index, IEntryLog log, ILogger<Indexer> logger)
+{
+    private const int TransactionEntries = 4096;
+    private const int TransactionBytes = 4 * 1024 * 1024;
+    private static readonly TimeSpan Gather = TimeSpan.FromMilliseconds(100);
+    private static readonly TimeSpan LongestRest = TimeSpan.FromSeconds(1);
+    private static readonly Meter Meter = new("Countersign.Recorder.Search");
+    private static long _lag;
+
+    private readonly ILogger _logger = logger;
+    private readonly Dictionary<string, (string Person, string Name, string Connection)> _sessions = new(StringComparer.Ordinal);
+    private long _position = -1;
+
+    static Indexer() => Meter.CreateObservableGauge("countersign.search.lag", () => Volatile.Read(ref _lag), "{entry}", "Entries of the log that search does not show yet");
+
+    /// <summary>Entries that search does not show yet.</summary>
+    public long Lag => log.Size - Math.Max(0, Volatile.Read(ref _position));
+
+    /// <summary>Indexes until it is cancelled.</summary>
+    public async Task RunAsync(CancellationToken cancellation)
+    {
+        Volatile.Write(ref _position, index.IndexedTo);
+        if (_position > log.Size)
+        {
+            throw new InvalidDataException("The index covers more than the log has: delete it, and it is made again.");
+        }
+
+        while (true)
+        {
+            await log.WaitBeyondAsync(_position, cancellation).ConfigureAwait(false);
+            var began = Stopwatch.GetTimestamp();
+            IndexOnce();
+            var behind = log.Size - _position;
+            Volatile.Write(ref _lag, behind);
+            var rest = behind > 0 ? Stopwatch.GetElapsedTime(began) * 3 : Gather;
+            await Task.Delay(rest < LongestRest ? rest : LongestRest, cancellation).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Indexes one piece.</summary>
+    /// <returns>Entries indexed.</returns>
+    public int IndexOnce()
+    {
+        var from = _position < 0 ? index.IndexedTo : _position;
+        var entries = log.Read(from, TransactionEntries, TransactionBytes);
+        if (entries.Count == 0)
+        {
+            Volatile.Write(ref _position, from);
+            return 0;
+        }
+
+        using var connection = index.Connect();
+        using var transaction = connection.BeginTransaction();
+        using var rows = new IndexRows(connection);
+        var ranges = new Dictionary<string, Range>(StringComparer.Ordinal);
+        for (var offset = 0; offset < entries.Count; offset++)
+        {
+            var entry = entries[offset];
+            if (!ranges.TryGetValue(entry.Session, out var range))
+            {
+                ranges.Add(entry.Session, range = new Range(from + offset, entry.TimeMicroseconds));
+            }
+
+            range.Extend(from + offset, entry.TimeMicroseconds);
+            if (entry.IsErased)
+            {
+                continue;
+            }
+
+            try
+            {
+                Take(entry, rows);
+            }
+            catch (JsonException error)
+            {
+                // It stays in the log and in the replay; search can't show what it can't read.
+                LogUnreadable(error, from + offset);
+            }
+        }
+
+        foreach (var (session, range) in ranges)
+        {
+            rows.Range(session, range.First, range.Last, range.MinAt, range.MaxAt);
+        }
+
+        SearchIndex.Execute(connection, "UPDATE state SET indexed_to = $p0", from + entries.Count);
+        transaction.Commit();
+        Volatile.Write(ref _position, from + entries.Count);
+        return entries.Count;
+    }
+
+    private void Take(Entry entry, IndexRows rows)
+    {
+        var payload = entry.Payload.Span;
+        switch (entry.Type)
+        {
+            case EntryType.SessionStart:
+                var start = JsonSerializer.Deserialize<SessionStartEntry>(payload, JsonSerializerOptions.Web)!;
+                _sessions[entry.Session] = (start.Person, start.Name, start.Connection);
+                rows.Start(entry, start);
+                break;
+            case EntryType.SessionEnd:
+                var end = JsonSerializer.Deserialize<SessionEndEntry>(payload, JsonSerializerOptions.Web)!;
+                _sessions.Remove(entry.Session);
+                rows.End(entry, end);
+                break;
+            case EntryType.Operation:
+                var operation = JsonSerializer.Deserialize<OperationEntry>(payload, JsonSerializerOptions.Web)!;
+                rows.Operation(entry, operation, Session(entry.Session, rows));
+                break;
+            case EntryType.Completion:
+                rows.Completion(entry.Session, JsonSerializer.Deserialize<CompletionEntry>(payload, JsonSerializerOptions.Web)!);
+                break;
+        }
+    }
+
+    private (string Person, string Name, string Connection) Session(string session, IndexRows rows)
+    {
+        if (!_sessions.TryGetValue(session, out var known))
+        {
+            _sessions[session] = known = rows.FindSession(session);
+        }
+
+        return known;
+    }
+
+    [LoggerMessage(4201, LogLevel.Warning, "Entry {Index} of the log can't be shown by search")]
+    private partial void LogUnreadable(Exception error, long index);
+
+    private sealed class Range(long first, long at)
+    {
+        public long First { get; } = first;
+
+        public long Last { get; private set; } = first;
+
+        public long MinAt { get; private set; } = at;
+
+        public long MaxAt { get; private set; } = at;
+
+        public void Extend(long index, long time)
+        {
+            Last = index;
+            MinAt = Math.Min(MinAt, time);
+            MaxAt = Math.Max(MaxAt, time);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+using System.Net;
+using System.Text.RegularExpressions;
+using Countersign.Approval.Contracts;
+
+namespace Countersign.Approval.Tests;
+
+/// <summary>The page behind the link, as a browser sees it.</summary>
+[Trait("group", "approval")]
+public sealed partial class PageTests(ServerFixture fixture) : IClassFixture<ServerFixture>
+{
+    private readonly ApprovalServer _server = fixture.Server;
+
+    [Fact]
+    public async Task Log_in_look_and_approve()
+    {
+        var asked = await _server.OpenAsync(Hostile());
+        using var browser = new Browser(_server);
+        var page = $"/approval/requests/{asked.Id}";
+        await browser.LogInAsync(page, "bob");
+
+        using var shown = await browser.GetAsync(page);
+        var html = await shown.Content.ReadAsStringAsync();
+        Assert.Equal(HttpStatusCode.OK, shown.StatusCode);
+        var policy = shown.Headers.GetValues("Content-Security-Policy").Single();
+        Assert.StartsWith("default-src 'none'; style-src 'sha256-", policy, StringComparison.Ordinal);
+        Assert.DoesNotContain("<script", html, StringComparison.OrdinalIgnoreCase);
+        Assert.DoesNotContain(Tags().Matches(html), tag => tag.Value.Contains(" on", StringComparison.OrdinalIgnoreCase) || tag.Value.Contains(" style", StringComparison.OrdinalIgnoreCase));
+        Assert.Contains("&lt;script&gt;alert(1)&lt;/script&gt;", html, StringComparison.Ordinal);
+        Assert.Contains("<mark>&#x27E6;U&#x2B;202E&#x27E7;</mark>", html, StringComparison.Ordinal);
+        Assert.DoesNotContain('\u202E', html);
+        Assert.Contains(new string('x', 20_000), html, StringComparison.Ordinal);
+        Assert.Contains(asked.Digest, html, StringComparison.Ordinal);
+        Assert.Contains("search_path", html, StringComparison.Ordinal);
+        Assert.Contains("BEGIN; UPDATE earlier", html, StringComparison.Ordinal);
+        Assert.Contains("production/no-delete", html, StringComparison.Ordinal);
+        Assert.Contains("<em>NULL</em>", html, StringComparison.Ordinal);
+
+        using var done = await browser.PostAsync($"{page}/approve", Form(html) with { Comment = "fine" });
+        Assert.Equal((HttpStatusCode.SeeOther, page), (done.StatusCode, done.Headers.Location?.ToString()));
+        var approved = await _server.GetAsync<RequestView>($"/{asked.Id}", _server.Service("proxy"));
+        Assert.Equal((RequestState.Approved, "fine"), (approved.State, approved.Decisions.Single().Comment));
+        using var after = await browser.GetAsync(page);
+        Assert.DoesNotContain("<form", await after.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Deny_needs_a_comment_and_says_so_on_the_page()
+    {
+        var asked = await _server.OpenAsync();
+        using var browser = new Browser(_server);
+        var page = $"/approval/requests/{asked.Id}";
+        await browser.LogInAsync(page, "bob");
+        using var shown = await browser.GetAsync(page);
+        var form = Form(await shown.Content.ReadAsStringAsync());
+        using var silent = await browser.PostAsync($"{page}/deny", form);
+        Assert.Equal(HttpStatusCode.BadRequest, silent.StatusCode);
+        Assert.Contains("Say why you deny it", await silent.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+        using var done = await browser.PostAsync($"{page}/deny", form with { Comment = "no" });
+        Assert.Equal(HttpStatusCode.SeeOther, done.StatusCode);
+        Assert.Equal(RequestState.Denied, (await _server.GetAsync<RequestView>($"/{asked.Id}", _server.Service("proxy"))).State);
+    }
+
+    [Fact]
+    public async Task A_foreign_form_decides_nothing()
+    {
+        var asked = await _server.OpenAsync();
+        var other = await _server.OpenAsync();
+        using var browser = new Browser(_server);
+        var page = $"/approval/requests/{asked.Id}";
+        await browser.LogInAsync(page, "bob");
+        using var shown = await browser.GetAsync(page);
+        var form = Form(await shown.Content.ReadAsStringAsync());
+        using var elsewhere = await browser.GetAsync($"/approval/requests/{other.Id}");
+        var otherForm = Form(await elsewhere.Content.ReadAsStringAsync());
+
+        using var without = await browser.PostAsync($"{page}/approve", form with { Token = "" });
+        Assert.Equal(HttpStatusCode.Forbidden, without.StatusCode);
+        using var ofOther = await browser.PostAsync($"{page}/approve", form with { Token = otherForm.Token });
+        Assert.Equal(HttpStatusCode.Forbidden, ofOther.StatusCode);
+        using var crossSite = await browser.PostAsync($"{page}/approve", form, "cross-site");
+        Assert.Equal(HttpStatusCode.Forbidden, crossSite.StatusCode);
+        using var digest = await browser.PostAsync($"{page}/approve", form with { Digest = other.Digest });
+        Assert.Equal(HttpStatusCode.Conflict, digest.StatusCode);
+        using var stranger = new Browser(_server);
+        using var loggedOut = await stranger.PostAsync($"{page}/approve", form);
+        Assert.Equal(HttpStatusCode.Unauthorized, loggedOut.StatusCode);
+        var still = await _server.GetAsync<RequestView>($"/{asked.Id}", _server.Service("proxy"));
+        Assert.Equal((RequestState.Pending, 1L), (still.State, still.Version));
+    }
+
+    [Fact]
+    public async Task The_requester_is_told_why_they_cannot_decide()
+    {
+        var asked = await _server.OpenAsync();
+        using var browser = new Browser(_server);
+        var page = $"/approval/requests/{asked.Id}";
+        await browser.LogInAsync(page, "alice");
+        using var shown = await browser.GetAsync(page);
+        var html = await shown.Content.ReadAsStringAsync();
+        Assert.Contains("You asked for this yourself", html, StringComparison.Ordinal);
+        Assert.DoesNotContain("<form", html, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_login_that_was_not_begun_in_this_browser_is_refused()
+    {
+        var asked = await _server.OpenAsync();
+        var page = $"/approval/requests/{asked.Id}";
+        _server.Peers.LoginCodes["stolen"] = "bob";
+        using var victim = new Browser(_server);
+        using var forced = await victim.GetAsync($"{page}?login=0123&code=stolen");
+        Assert.Equal(HttpStatusCode.BadRequest, forced.StatusCode);
+        using var begun = await victim.GetAsync(page);
+        Assert.Equal(HttpStatusCode.Found, begun.StatusCode);
+        using var wrong = await victim.GetAsync($"{page}?login=0123&code=stolen");
+        Assert.Equal(HttpStatusCode.BadRequest, wrong.StatusCode);
+        Assert.True(_server.Peers.LoginCodes.ContainsKey("stolen"));
+        using var unknown = await victim.GetAsync("/approval/requests/apr_nope");
+        Assert.Equal(HttpStatusCode.NotFound, unknown.StatusCode);
+    }
+
+    private CreateRequest Hostile() => _server.Create() with
+    {
+        Operations =
+        [
+            new RequestedOperation(_server.Digest(), "DELETE FROM a -- \u202E<script>alert(1)</script>\n" + new string('x', 20_000), ["\u200B\"><img>", null]),
+        ],
+        Transaction = ["BEGIN; UPDATE earlier SET x = 1"],
+    };
+
+    private static FormFields Form(string html) => new(
+        Regex.Match(html, "name=\"form\" value=\"([0-9a-f]+)\"").Groups[1].Value, Regex.Match(html, "name=\"digest\" value=\"([0-9a-f]+)\"").Groups[1].Value, "");
+
+    [GeneratedRegex("<[a-z]+ [^>]*")]
+    private static partial Regex Tags();
+
+    private sealed record FormFields(string Token, string Digest, string Comment);
+
+    /// <summary>Keeps cookies, follows nothing by itself.</summary>
+    private sealed class Browser : IDisposable
+    {
+        private readonly ApprovalServer _server;
+        private readonly HttpClient _http;
+
+        public Browser(ApprovalServer server)
+        {
+            _server = server;
+            _http = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false }) { BaseAddress = server.Http.BaseAddress };
+        }
+
+        public Task<HttpResponseMessage> GetAsync(string path) => _http.GetAsync(new Uri(path, UriKind.Relative));
+
+        public async Task LogInAsync(string page, string person)
+        {
+            using var redirect = await GetAsync(page);
+            Assert.Equal(HttpStatusCode.Found, redirect.StatusCode);
+            var location = redirect.Headers.Location!.ToString();
+            Assert.StartsWith("/identity/login?audience=approval&return=", location, StringComparison.Ordinal);
+            var back = Uri.UnescapeDataString(location.Split("return=")[1]);
+            Assert.StartsWith(page + "?login=", back, StringComparison.Ordinal);
+            var code = Guid.NewGuid().ToString("N");
+            _server.Peers.LoginCodes[code] = person;
+            using var done = await GetAsync($"{back}&code={code}");
+            Assert.Equal((HttpStatusCode.Found, page), (done.StatusCode, done.Headers.Location?.ToString()));
+            Assert.All(done.Headers.GetValues("Set-Cookie"), cookie =>
+            {
+                Assert.Contains("httponly", cookie, StringComparison.OrdinalIgnoreCase);
+                Assert.Contains("samesite=lax", cookie, StringComparison.OrdinalIgnoreCase);
+            });
+        }
+
+        public async Task<HttpResponseMessage> PostAsync(string path, FormFields form, string site = "same-origin")
+        {
+            using var request = new HttpRequestMessage(HttpMethod.Post, path)
+            {
+                Content = new FormUrlEncodedContent(new Dictionary<string, string> { ["form"] = form.Token, ["digest"] = form.Digest, ["comment"] = form.Comment }),
+            };
+            request.Headers.Add("Sec-Fetch-Site", site);
+            return await _http.SendAsync(request);
+        }
+
+        public void Dispose() => _http.Dispose();
+    }
+}
