@@ -381,6 +381,17 @@ public sealed class RowTests(PostgresServer server)
         Assert.False(Masked.Shows(Idle(), "Marker"));
     }
 
+    [Fact]
+    public async Task Without_masks_errors_keep_their_texts()
+    {
+        using var client = server.Connect("engineer");
+        var sql = "INSERT INTO orders VALUES (1, 1, 1, 'x')";
+        var raw = client.Query(sql);
+        var plan = Masked.Plan(sql, await Masked.CatalogAsync(client), new Obligations { RowLimit = 10 });
+        Assert.True(Masked.Shows(Masked.Pipe(raw, plan), "Key (id)=(1) already exists"));
+        Assert.False(Masked.Shows(Masked.Pipe(raw, Masked.Plan(sql, await Masked.CatalogAsync(client))), "Key (id)=(1)"));
+    }
+
     private static Message Row(params byte[]?[] fields)
     {
         var body = new List<byte> { 0, (byte)fields.Length };

@@ -252,8 +252,8 @@ internal sealed class Lineage(
                         rest = source.Columns.Rest is { } more ? (rest ?? Value.Clean).Join(more) : rest;
                     }
 
-                    // USING and NATURAL show a column once that both sides have.
-                    positional &= !block.MergesColumns && !block.NaturalJoin;
+                    // USING and NATURAL show a column once that both sides have; MERGE shows its source first.
+                    positional &= !block.MergesColumns && !block.NaturalJoin && block.Kind != SqlBlockKind.Merge;
                     break;
                 case SqlOutputKind.Column:
                     items.Add((output.Name, Resolve(output.Column!, block)));
