@@ -67,8 +67,6 @@ demo_host_start() {
         Countersign__DevIssuer__Enabled=true
         # One read by .NET at start: results are handed on by the thread that received them.
         DOTNET_SYSTEM_NET_SOCKETS_INLINE_COMPLETIONS=1
-        DOTNET_gcServer=0
-        DOTNET_TieredPGO=1
     )
     for person in "${DEMO_PEOPLE[@]}"; do
         environment+=("Countersign__DevIssuer__Users__${index}__Name=$person" "Countersign__DevIssuer__Users__${index}__Email=$person@example.com")

@@ -7,7 +7,7 @@ using Countersign.Proxy.Sql.Analysis;
 
 namespace Countersign.Proxy.Postgres.Operations;
 
-/// <summary>Texts of a session and what they mean: one <see cref="UnderstoodText"/> a distinct analysis, bounded.</summary>
+/// <summary>Texts of a session and what they mean: one <see cref="UnderstoodText"/> a distinct analysis or shape, bounded.</summary>
 internal sealed class OperationTexts(PathSession session, SqlParser parser, SessionMasks? masks)
 {
     private const int MaxKept = 256;
@@ -24,15 +24,21 @@ internal sealed class OperationTexts(PathSession session, SqlParser parser, Sess
             return last;
         }
 
-        if (!_kept.TryGetValue(analysis, out var understood))
+        if (!_kept.TryGetValue(analysis.Shape, out var understood))
         {
             if (_kept.Count == MaxKept)
             {
                 _kept.Clear();
             }
 
-            understood = Make(analysis);
-            _kept.Add(analysis, understood);
+            understood = Make(analysis.Shape);
+            _kept.Add(analysis.Shape, understood);
+        }
+
+        if (!ReferenceEquals(understood.Source, analysis))
+        {
+            // A forced setting is found by the facts, which a shape shares.
+            understood = ReferenceEquals(understood.Analysis, understood.Source) ? new UnderstoodText(understood, analysis) : Make(analysis);
         }
 
         _last = understood;

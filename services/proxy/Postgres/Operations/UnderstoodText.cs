@@ -39,6 +39,23 @@ internal sealed class UnderstoodText
         }
     }
 
+    /// <summary>The same for another text of the same shape.</summary>
+    /// <param name="shape">What is known of the shape.</param>
+    /// <param name="analysis">The text's own.</param>
+    public UnderstoodText(UnderstoodText shape, SqlAnalysis analysis)
+    {
+        Analysis = analysis;
+        Source = analysis;
+        Masking = shape.Masking;
+        Operation = new UnderstoodOperation(analysis.Facts, analysis.RecordedText, [], shape.Masking);
+        ChangesCatalog = shape.ChangesCatalog;
+        HasEffects = shape.HasEffects;
+        UsesNames = shape.UsesNames;
+        CopiesIn = shape.CopiesIn;
+        Copies = shape.Copies;
+        BeginsTransaction = shape.BeginsTransaction;
+    }
+
     public SqlAnalysis Analysis { get; }
 
     /// <summary>The analysis as the parser gave it, with EXECUTE and FETCH not resolved: its effects on names count.</summary>
