@@ -101,8 +101,11 @@ public sealed class SigningKey : IDisposable
         return _handler.CreateToken(payload, _credentials, new Dictionary<string, object> { [JwtHeaderParameterNames.Typ] = type });
     }
 
-    /// <summary>Signs data that is no token: ECDSA with SHA-256, 64 bytes r || s (RFC 7518, section 3.4).</summary>
-    public byte[] SignRaw(ReadOnlySpan<byte> data) => _ecdsa.SignData(data, HashAlgorithmName.SHA256, DSASignatureFormat.IeeeP1363FixedFieldConcatenation);
+    /// <summary>Signs bytes that are no token, e.g. a seal of a recording. The bytes must begin with a domain of their own, so that they can't be mistaken for a token.</summary>
+    /// <param name="data">What is signed.</param>
+    /// <returns>ES256 signature: r and s, 64 bytes.</returns>
+    public byte[] SignData(ReadOnlySpan<byte> data) =>
+        _ecdsa.SignData(data, HashAlgorithmName.SHA256, DSASignatureFormat.IeeeP1363FixedFieldConcatenation);
 
     /// <inheritdoc/>
     public void Dispose() => _ecdsa.Dispose();

@@ -4,6 +4,7 @@ using Countersign.Recorder.Contracts;
 
 namespace Countersign.Cli.Tests;
 
+[Trait("group", "unit")]
 public sealed class CommandTests : CliFixture
 {
     [Theory]

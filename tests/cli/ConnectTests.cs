@@ -3,6 +3,7 @@ using System.Text.Json;
 
 namespace Countersign.Cli.Tests;
 
+[Trait("group", "unit")]
 public sealed class ConnectTests : CliFixture
 {
     private const UnixFileMode Executable = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;

@@ -5,6 +5,7 @@ using Countersign.Policy.Contracts.Sealing;
 
 namespace Countersign.Cli.Tests;
 
+[Trait("group", "unit")]
 public sealed class ConnectionTests : CliFixture
 {
     private const string Password = "target-passw0rd";

@@ -2,6 +2,7 @@ using Countersign.Approval.Contracts;
 
 namespace Countersign.Cli.Tests;
 
+[Trait("group", "unit")]
 public sealed class DecideTests : CliFixture
 {
     private static readonly string Digest = RequestDigest.Compute([new string('a', 64)]);

@@ -2,6 +2,7 @@ using System.Text.Json;
 
 namespace Countersign.Cli.Tests;
 
+[Trait("group", "unit")]
 public sealed class LoginTests : CliFixture
 {
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;

@@ -4,6 +4,7 @@ using System.Text;
 namespace Countersign.Cli.Tests;
 
 /// <summary>The tool as a process of its own, as scripts run it.</summary>
+[Trait("group", "unit")]
 public sealed class ProcessTests : CliFixture
 {
     [Fact]

@@ -3,6 +3,7 @@ using Countersign.Recorder.Contracts;
 
 namespace Countersign.Cli.Tests;
 
+[Trait("group", "unit")]
 public sealed class ReplayTests : CliFixture
 {
     private static readonly DateTimeOffset Start = new(2026, 11, 24, 18, 0, 0, TimeSpan.Zero);

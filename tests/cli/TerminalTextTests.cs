@@ -4,6 +4,7 @@ using CsCheck;
 
 namespace Countersign.Cli.Tests;
 
+[Trait("group", "unit")]
 public sealed class TerminalTextTests
 {
     [Theory]

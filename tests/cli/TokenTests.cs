@@ -1,5 +1,6 @@
 namespace Countersign.Cli.Tests;
 
+[Trait("group", "unit")]
 public sealed class TokenTests : CliFixture
 {
     [Fact]

@@ -7,6 +7,7 @@ using CsCheck;
 
 namespace Countersign.Cli.Tests;
 
+[Trait("group", "unit")]
 public sealed class VerifyTests : CliFixture
 {
     private const string Session = "ses_1";

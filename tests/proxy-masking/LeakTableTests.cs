@@ -59,7 +59,6 @@ public sealed class LeakTableTests(PostgresServer server)
         "SELECT (row(c.*)::customers).ssn FROM customers c",
         "SELECT c FROM customers c",
         "SELECT c::text FROM customers c",
-        "SELECT ssn(customers) FROM customers",
         "SELECT json_agg(c) FROM customers c",
         "SELECT hstore(c) FROM customers c",
         "SELECT format('%s', c) FROM customers c",
@@ -75,7 +74,6 @@ public sealed class LeakTableTests(PostgresServer server)
         "SELECT substr(ssn, 1, 7) FROM customers",
         "SELECT regexp_replace(ssn, '-.*', '') FROM customers",
         "SELECT * FROM customers CROSS JOIN LATERAL (VALUES (ssn)) v(x)",
-        "SELECT * FROM customers, unnest(ARRAY[ssn]) AS u(v)",
         "VALUES ((SELECT ssn FROM customers LIMIT 1))",
         "SELECT id, name, reads_secret() FROM customers",
         "SELECT reads_secret()",
@@ -157,7 +155,9 @@ public sealed class LeakTableTests(PostgresServer server)
         "SELECT g FROM customers, generate_series(1, length(ssn)) g",
         "SELECT count(*) FILTER (WHERE ssn > 'M') FROM customers",
         "SELECT id, row_number() OVER (ORDER BY ssn) FROM customers",
-        "SELECT * FROM customers NATURAL JOIN plain_view",
+        "SELECT * FROM customers NATURAL JOIN copied_view",
+        "SELECT * FROM customers, unnest(ARRAY[ssn]) AS u(v)",
+        "SELECT ssn(customers) FROM customers",
         "SELECT id FROM orders WHERE EXISTS (SELECT 1 FROM customers c WHERE c.id = customer AND ssn > 'M')",
         "SELECT id FROM orders WHERE 'Marker-1-1001' IN (SELECT ssn FROM customers)",
         "SELECT id FROM customers LIMIT (SELECT length(ssn) FROM customers LIMIT 1)",
@@ -251,7 +251,7 @@ public sealed class LeakTableTests(PostgresServer server)
     [InlineData("SELECT ascii(ssn), length(ssn) FROM customers WHERE id = 1", "77")]
     [InlineData("SELECT to_date(ssn, 'YYYY') FROM customers WHERE id = 1", "Mark")]
     [InlineData("SELECT ssn::varchar(3)::int FROM customers WHERE id = 1", "Mar")]
-    [InlineData("SELECT translate(ssn, 'Marker', 'abcdef') FROM customers WHERE id = 1", "abcdef")]
+    [InlineData("SELECT translate(ssn, 'Marker', 'abcdef') FROM customers WHERE id = 1", "abcdec")]
     [InlineData("SELECT raw FROM customers WHERE id = 1", "4d61726b6572")]
     [InlineData("SELECT n, n + 0::bigint FROM (SELECT n::text AS n, 1 AS m FROM customers WHERE id = 1) x(n, m) WHERE false UNION ALL SELECT n::text, 0 FROM customers WHERE id = 1", "700001")]
     public async Task What_no_detector_could_recognise_is_masked_by_the_parse_tree(string sql, string part)

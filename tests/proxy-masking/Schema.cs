@@ -38,6 +38,7 @@ internal static class Schema
         "CREATE TABLE parted_us PARTITION OF parted FOR VALUES IN ('us')",
         "INSERT INTO parted VALUES (1, 'eu', 'Marker-eu'), (2, 'us', 'Marker-us')",
         "CREATE TABLE base (id int, ssn text)",
+        "INSERT INTO base VALUES (2, 'Marker-base')",
         "CREATE TABLE derived (extra text) INHERITS (base)",
         "INSERT INTO derived VALUES (1, 'Marker-derived', 'e')",
         "CREATE DOMAIN ssn_type AS text",

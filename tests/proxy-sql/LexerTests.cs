@@ -43,7 +43,7 @@ public class LexerTests
             Assert.All(tokens, token => Assert.True(borders.Contains(token.Start) && borders.Contains(token.End), $"{text}: {token}"));
             Assert.Equal(Covered(expected.Select(token => (token.Start, token.End)), utf8), Covered(tokens, utf8));
         },
-        iter: 20_000,
+        iter: 50_000,
         print: text => System.Text.Json.JsonSerializer.Serialize(text));
 
     [Fact]

@@ -3,14 +3,9 @@ using System.Net.Http.Json;
 using System.Text.Json;
 using Countersign.Identity.Contracts;
 using Countersign.Platform.Ports;
+using Countersign.Policy.Contracts;
 
 namespace Countersign.Approval.Host;
-
-/// <summary>An approver group as policy knows it now.</summary>
-/// <param name="Name">Name.</param>
-/// <param name="Persons">Person ids or display names.</param>
-/// <param name="IdpGroup">A group of the provider that a member must also be in: narrows, never widens.</param>
-internal sealed record ApproverGroup(string Name, IReadOnlyList<string> Persons, string? IdpGroup);
 
 /// <summary>Asks identity and policy how things stand now. Nothing is kept: what is asked at decision time is what counts.</summary>
 internal sealed class Directory([FromKeyedServices(AppIds.Approval)] IServiceClients clients)
@@ -46,13 +41,13 @@ internal sealed class Directory([FromKeyedServices(AppIds.Approval)] IServiceCli
         return member;
     }
 
-    private async ValueTask<ApproverGroup?> GroupAsync(string name, CancellationToken cancellation)
+    private async ValueTask<ApproverGroupView?> GroupAsync(string name, CancellationToken cancellation)
     {
-        var group = await GetAsync<ApproverGroup>(AppIds.Policy, $"v1/approver-groups/{Uri.EscapeDataString(name)}", cancellation);
+        var group = await GetAsync<ApproverGroupView>(AppIds.Policy, $"v1/approver-groups/{Uri.EscapeDataString(name)}", cancellation);
         return group is null || group.Name == name ? group : throw new PortUnavailableException("policy answered for another group");
     }
 
-    private static bool IsMember(ApproverGroup? group, PersonStanding standing) =>
+    private static bool IsMember(ApproverGroupView? group, PersonStanding standing) =>
         group is not null
         && group.Persons.Any(person => person == standing.Person || string.Equals(person, standing.Name, StringComparison.OrdinalIgnoreCase))
         && (group.IdpGroup is not { Length: > 0 } narrowed || standing.Groups.Contains(narrowed, StringComparer.Ordinal));

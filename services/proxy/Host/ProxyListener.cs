@@ -7,7 +7,9 @@ using Countersign.Proxy.Path.Decide;
 using Countersign.Proxy.Path.Hold;
 using Countersign.Proxy.Path.Record;
 using Countersign.Proxy.Postgres;
+using Countersign.Proxy.Postgres.Catalog;
 using Countersign.Proxy.Postgres.Ports;
+using Countersign.Proxy.Sql;
 using Microsoft.Extensions.Options;
 
 namespace Countersign.Proxy.Host;
@@ -15,7 +17,7 @@ namespace Countersign.Proxy.Host;
 /// <summary>Opens the data path when the process starts and drains it when the process stops.</summary>
 internal sealed class ProxyListener(
     IOptions<ProxyOptions> options, GatewayCertificate certificate, INativeLogins logins, IConnections connections, ISessionAdmission admission,
-    IPostgresUnderstanding understanding, IDecider decider, IApprovals approvals, Spool spool, SessionRegistry sessions, IBundleSource bundles,
+    SqlParser parser, PostgresCatalogs catalogs, IDecider decider, IApprovals approvals, Spool spool, SessionRegistry sessions, IBundleSource bundles,
     IFreshness freshness, TimeProvider clock, ILogger<PostgresListener> logger) : IHostedService, IAsyncDisposable
 {
     private readonly ProxyOptions _options = options.Value;
@@ -51,7 +53,8 @@ internal sealed class ProxyListener(
                 Logins = logins,
                 Connections = connections,
                 Admission = admission,
-                Understanding = understanding,
+                Parser = parser,
+                Catalogs = catalogs,
                 Decider = decider,
                 Approvals = approvals,
                 Recorder = spool,
@@ -70,7 +73,6 @@ internal sealed class ProxyListener(
             await postgres.StopAsync().ConfigureAwait(false);
         }
 
-        await spool.DrainAsync(TimeSpan.FromSeconds(5)).ConfigureAwait(false);
     }
 
     public async ValueTask DisposeAsync()

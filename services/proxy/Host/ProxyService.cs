@@ -1,17 +1,18 @@
+using System.Text;
 using Countersign.Platform.Embedded;
 using Countersign.Platform.Hosting;
 using Countersign.Platform.Ports;
-using Countersign.Platform.Tokens;
 using Countersign.Proxy.Host.Api;
 using Countersign.Proxy.Host.ControlPlane;
+using Countersign.Proxy.Host.Recording;
 using Countersign.Proxy.Host.Tls;
 using Countersign.Proxy.Path;
 using Countersign.Proxy.Path.Decide;
 using Countersign.Proxy.Path.Hold;
-using Countersign.Proxy.Path.Record;
+using Countersign.Proxy.Postgres.Catalog;
 using Countersign.Proxy.Postgres.Ports;
-using Countersign.Proxy.Postgres.Understanding;
 using Countersign.Proxy.Sql;
+using Countersign.Proxy.Sql.Analysis;
 using Countersign.Proxy.Sql.Native;
 using Countersign.Proxy.Vault;
 using Microsoft.Extensions.Options;
@@ -40,6 +41,7 @@ public static class ProxyService
             provider.GetRequiredService<EmbeddedData>().Keys, $"proxy-group-{provider.GetRequiredService<IOptions<ProxyOptions>>().Value.Group}.key")));
         AddControlPlane(services);
         AddPath(services);
+        services.AddRecording(builder.Configuration);
         services.AddSingleton<ProxyListener>();
         services.AddHostedService(provider => provider.GetRequiredService<ProxyListener>());
         services.AddReadiness("proxy", static (provider, _) => ValueTask.FromResult(provider.GetRequiredService<ProxyListener>().Problem));
@@ -78,19 +80,15 @@ public static class ProxyService
     {
         services.AddSingleton<IDecider, Decider>();
         services.AddSingleton(_ => new SqlParser(LibPgQuery.Load()));
-        services.AddSingleton<IPostgresUnderstanding, PostgresUnderstanding>();
-        services.AddSingleton<IEntryTransport, HttpEntryTransport>();
-        services.AddSingleton(provider =>
-        {
-            var options = provider.GetRequiredService<IOptions<ProxyOptions>>().Value;
-            return Spool.Open(
-                new SpoolOptions { Directory = System.IO.Path.Combine(options.Data, "spool"), Proxy = options.Id },
-                new SealSigner(provider.GetRequiredKeyedService<SigningKey>(AppIds.Proxy)),
-                provider.GetRequiredService<IEntryTransport>(),
-                provider.GetRequiredService<TimeProvider>(),
-                provider.GetRequiredService<ILogger<Spool>>());
-        });
-        services.AddSingleton<ISessionRecorder>(provider => provider.GetRequiredService<Spool>());
+        services.AddSingleton(provider => new PostgresCatalogs(
+            definition => ParseView(provider.GetRequiredService<SqlParser>(), definition), provider.GetRequiredService<TimeProvider>()));
+    }
+
+    // Called while a catalog is read, never on an operation's path.
+    private static SqlAnalysis? ParseView(SqlParser parser, string definition)
+    {
+        var analysis = parser.AnalyzeAsync(Encoding.UTF8.GetBytes(definition)).AsTask().GetAwaiter().GetResult();
+        return analysis.Facts.Complete ? analysis : null;
     }
 
     private static void Subscribe(IServiceCollection services, string topic, Func<IServiceProvider, BusEvent, ValueTask> handle) =>

@@ -21,6 +21,7 @@ internal sealed class PostgresHold : IHoldScope
     private readonly Lock _gate = new();
     private readonly Action _ended;
     private readonly long _began;
+    private readonly PeriodicTimer _timer;
     private Task _keepAlive = Task.CompletedTask;
     private bool _stopped;
 
@@ -30,6 +31,7 @@ internal sealed class PostgresHold : IHoldScope
         _request = request;
         _ended = ended;
         _began = context.Clock.GetTimestamp();
+        _timer = new PeriodicTimer(context.Options.KeepAlive, context.Clock);
     }
 
     public CancellationToken Cancelled => _cancelled.Token;
@@ -94,7 +96,7 @@ internal sealed class PostgresHold : IHoldScope
     private async Task KeepAliveAsync()
     {
         // The caller goes on to wait for approval; this runs beside it.
-        using var timer = new PeriodicTimer(_context.Options.KeepAlive, _context.Clock);
+        using var timer = _timer;
         var nextNotice = _context.Options.HoldNotice;
         try
         {

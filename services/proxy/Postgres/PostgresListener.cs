@@ -6,10 +6,12 @@ using Countersign.Proxy.Path;
 using Countersign.Proxy.Path.Decide;
 using Countersign.Proxy.Path.Hold;
 using Countersign.Proxy.Path.Record;
+using Countersign.Proxy.Postgres.Catalog;
 using Countersign.Proxy.Postgres.Messages;
 using Countersign.Proxy.Postgres.Operations;
 using Countersign.Proxy.Postgres.Ports;
 using Countersign.Proxy.Postgres.Scram;
+using Countersign.Proxy.Sql;
 using Countersign.Recorder.Contracts;
 using Microsoft.Extensions.Logging;
 
@@ -25,7 +27,9 @@ public sealed record PostgresServices
     /// <summary>Revocation, freshness, shutdown.</summary>
     public required ISessionAdmission Admission { get; init; }
     /// <summary>Step 2.</summary>
-    public required IPostgresUnderstanding Understanding { get; init; }
+    public required SqlParser Parser { get; init; }
+    /// <summary>Catalogs for masking; null where nothing can be masked, and then what would have to be is denied.</summary>
+    public PostgresCatalogs? Catalogs { get; init; }
     /// <summary>Step 3.</summary>
     public required IDecider Decider { get; init; }
     /// <summary>Steps 4 and 5.</summary>
@@ -337,6 +341,13 @@ public sealed class PostgresListener : IAsyncDisposable
                 Recording = recording,
             };
             var ending = new CancellationTokenSource();
+            var masks = _services.Catalogs is { } catalogs
+                ? new SessionMasks(catalogs.For(settings.Connection, database), access, database, ApplicationNameFor("gateway"), name =>
+                {
+                    recording.RecordGateway(name);
+                    return ValueTask.CompletedTask;
+                })
+                : null;
             var context = new SessionContext
             {
                 Session = pathSession,
@@ -348,12 +359,13 @@ public sealed class PostgresListener : IAsyncDisposable
                 Client = connection.Input!,
                 Writer = new ClientWriter(connection.Transport),
                 Target = target,
+                Masks = masks,
                 ApplicationName = settings.ApplicationName,
                 Ending = ending.Token,
             };
-            var decider = new ProtocolRules(_services.Decider, canMask: false);
+            var decider = new ProtocolRules(_services.Decider, canMask: masks is not null);
             var path = new OperationPath(decider, _services.Approvals, _services.Clock);
-            var operations = new PostgresOperations(context, path, decider, new OperationTexts(pathSession, _services.Understanding));
+            var operations = new PostgresOperations(context, path, decider, new OperationTexts(pathSession, _services.Parser, masks));
             var running = new PostgresSession(context, operations, new PostgresReplies(context), ending);
             while (!_sessions.TryAdd(running.ProcessId, running))
             {

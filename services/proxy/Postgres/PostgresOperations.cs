@@ -2,8 +2,10 @@ using Countersign.Approval.Contracts;
 using Countersign.Policy.Contracts;
 using Countersign.Proxy.Path;
 using Countersign.Proxy.Path.Decide;
+using Countersign.Proxy.Path.Mask;
 using Countersign.Proxy.Postgres.Messages;
 using Countersign.Proxy.Postgres.Operations;
+using Countersign.Proxy.Postgres.Rows;
 
 namespace Countersign.Proxy.Postgres;
 
@@ -194,6 +196,11 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
         }
 
         var text = message.AsMemory(5)[body.Text];
+        if (context.Masks is { } masks)
+        {
+            await masks.RefreshAsync(context.Ending).ConfigureAwait(false);
+        }
+
         var understood = await texts.UnderstandAsync(text, context.Ending).ConfigureAwait(false);
         var (decision, _) = decider.Decide(context.Session, understood.Operation, context.Clock.GetUtcNow());
         if (decision.Outcome == Outcome.Deny)
@@ -363,6 +370,11 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
             return texts.FunctionCall(own);
         }
 
+        if (context.Masks is { } masks)
+        {
+            await masks.RefreshAsync(cancellation).ConfigureAwait(false);
+        }
+
         var understood = own.Understood ??= own.Statement?.Understood ?? await texts.UnderstandAsync(own.Text, cancellation).ConfigureAwait(false);
         if (understood.UsesNames)
         {
@@ -370,7 +382,6 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
             understood = own.Understood = _pipeline.WithNames(names => texts.Resolve(understood, names));
         }
 
-        await texts.ReadyAsync(cancellation).ConfigureAwait(false);
         return own.Bind.Values is { Length: > 0 } ? OperationTexts.WithParameters(own, understood) : understood.Operation;
     }
 
@@ -412,6 +423,7 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
         permit.Use(own);
         own.Permit = permit;
         own.Forwarded();
+        PrepareMasks(own, permit.Masking);
         switch (own.Kind)
         {
             case "query":
@@ -419,6 +431,11 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
                 break;
             case "bind":
                 Send(own, new Expectation(Awaited.Bind) { Operation = own, Name = own.Bind.Portal });
+                if (own.Masker is not null)
+                {
+                    DescribeForMasks(own);
+                }
+
                 break;
             case "parse":
                 // Denied when it came, allowed under a bundle that came into force meanwhile.
@@ -449,6 +466,39 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
         }
 
         return ValueTask.CompletedTask;
+    }
+
+    private void PrepareMasks(PostgresOperation operation, MaskPlan plan)
+    {
+        if (operation.Understood is { ChangesCatalog: true })
+        {
+            context.Masks?.CatalogChanges();
+        }
+
+        if (plan.IsNone)
+        {
+            return;
+        }
+
+        if (plan is not PostgresMaskPlan own || context.Masks is not { } masks)
+        {
+            throw new InvalidOperationException("Results that must be masked can't be masked here.");
+        }
+
+        masks.Taint(own.Tainted);
+        operation.Masker = PostgresRowMasker.Create(own, masks.Session);
+    }
+
+    /// <summary>The columns of a masked portal must be known before its first row, whether the client asks for them or not.</summary>
+    private void DescribeForMasks(PostgresOperation operation)
+    {
+        if (_pipeline.TryEnqueue(new Expectation(Awaited.DescribePortal) { Operation = operation, Hidden = true }))
+        {
+            _output.Begin(FrontendType.Describe);
+            _output.WriteByte((byte)'P');
+            _output.WriteCString(operation.Bind.Portal);
+            _output.End();
+        }
     }
 
     /// <summary>Makes the server fail here in the client's pipeline.</summary>

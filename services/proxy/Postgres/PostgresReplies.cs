@@ -2,6 +2,7 @@ using System.Buffers.Text;
 using System.Diagnostics;
 using Countersign.Proxy.Postgres.Messages;
 using Countersign.Proxy.Postgres.Operations;
+using Countersign.Proxy.Postgres.Rows;
 using Countersign.Recorder.Contracts;
 
 namespace Countersign.Proxy.Postgres;
@@ -15,17 +16,24 @@ internal sealed class PostgresReplies(SessionContext context) : IDisposable
     private readonly InputBuffer _input = context.Target.Input;
     private readonly Pipeline _pipeline = context.Pipeline;
     private readonly OutputBuffer _out = new();
+    private readonly OutputBuffer _scratch = new();
 
     // Of the bytes in the input buffer, [_base, _scanned) pass as they are; what lies before _base is dealt with.
     private int _base;
     private int _scanned;
     private int _streaming;
+    private int _feeding;
+    private PostgresLargeRow? _largeRow;
+    private PostgresOperation? _feedingTo;
     private Expectation _head;
     private bool _headKnown;
     private PostgresOperation? _durable;
 
     /// <summary>Whether the target has told the client why it closes.</summary>
     public bool SawFatal { get; private set; }
+
+    // Larger rows that must be masked are not held whole.
+    private const int MaxHeldRow = 1 << 20;
 
     private enum Step
     {
@@ -56,7 +64,11 @@ internal sealed class PostgresReplies(SessionContext context) : IDisposable
         }
     }
 
-    public void Dispose() => _out.Dispose();
+    public void Dispose()
+    {
+        _out.Dispose();
+        _scratch.Dispose();
+    }
 
     private Step Scan()
     {
@@ -69,6 +81,20 @@ internal sealed class PostgresReplies(SessionContext context) : IDisposable
                 _scanned += part;
                 _streaming -= part;
                 if (_streaming > 0)
+                {
+                    return Step.NeedMore;
+                }
+            }
+
+            if (_feeding > 0)
+            {
+                var part = Math.Min(span.Length - _scanned, _feeding);
+                if (part > 0)
+                {
+                    Feed(span.Slice(_scanned, part));
+                }
+
+                if (_feeding > 0)
                 {
                     return Step.NeedMore;
                 }
@@ -133,9 +159,9 @@ internal sealed class PostgresReplies(SessionContext context) : IDisposable
             return _head.Call is null ? throw Malformed.Unexpected(type.ToString()) : false;
         }
 
-        if (operation.Masking is not null)
+        if (operation.Masker is { } masker && !(masker.RowsPass && type == BackendType.DataRow))
         {
-            return false;
+            return StreamMasked(masker, operation, type, length);
         }
 
         operation.ResultRows++;
@@ -144,16 +170,109 @@ internal sealed class PostgresReplies(SessionContext context) : IDisposable
         return true;
     }
 
+    /// <summary>COPY data and very large rows that are masked are fed to the masker in the pieces in which they come; other rows are handled whole.</summary>
+    private bool StreamMasked(PostgresRowMasker masker, PostgresOperation operation, BackendType type, int length)
+    {
+        if (type == BackendType.DataRow && length <= MaxHeldRow)
+        {
+            return false;
+        }
+
+        operation.Bytes += length + 1L;
+        operation.ResultRows++;
+        Cut(5);
+        _feeding = length - 4;
+        _largeRow = type == BackendType.DataRow ? masker.OpenLargeRow(length - 4) : null;
+        _feedingTo = operation;
+        return true;
+    }
+
+    /// <summary>Feeds what has come of a message that is masked in pieces.</summary>
+    private void Feed(ReadOnlySpan<byte> part)
+    {
+        var masker = _feedingTo!.Masker!;
+        Cut(0);
+        if (_largeRow is { } row)
+        {
+            row.Feed(part, _out);
+        }
+        else
+        {
+            masker.Rewrite((byte)BackendType.CopyData, part, _out);
+        }
+
+        _scanned += part.Length;
+        _base = _scanned;
+        _feeding -= part.Length;
+        if (masker.LimitExceeded)
+        {
+            LimitReached(_feedingTo!);
+        }
+    }
+
+    private void LimitReached(PostgresOperation operation)
+    {
+        if (!operation.LimitCancelled)
+        {
+            operation.LimitCancelled = true;
+            _ = CancelQuietlyAsync();
+        }
+    }
+
+    private async Task CancelQuietlyAsync()
+    {
+        try
+        {
+            await PostgresTarget.CancelAsync(context.Target.Address, context.Target.ProcessId, context.Target.Secret, context.Ending).ConfigureAwait(false);
+        }
+        catch (Exception error) when (error is IOException or System.Net.Sockets.SocketException or OperationCanceledException or Ports.TargetUnavailableException)
+        {
+            // Then the target sends all of its rows, and they are dropped here.
+        }
+    }
+
+    /// <summary>Notices and notifications.</summary>
+    private void Unasked(BackendType type, ReadOnlySpan<byte> body, int total)
+    {
+        Cut(total);
+        _scratch.Clear();
+        if (type == BackendType.NoticeResponse)
+        {
+            ErrorFields.CopyClean(body, (byte)type, _scratch);
+            body = _scratch.Pending.Span[5..];
+        }
+
+        if (!Scrub(type, body))
+        {
+            _out.Begin(type);
+            _out.WriteBytes(body);
+            _out.End();
+        }
+    }
+
+    /// <summary>Rewrites the text of a message where masks apply.</summary>
+    /// <returns>False where it passes as it is.</returns>
+    private bool Scrub(BackendType type, ReadOnlySpan<byte> body)
+    {
+        if (!_headKnown)
+        {
+            _headKnown = _pipeline.TryPeek(out _head);
+        }
+
+        if (_headKnown && _head.Operation?.Masker is { } masker)
+        {
+            return masker.Rewrite((byte)type, body, _out) == RowVerdict.Rewritten;
+        }
+
+        return context.Masks is { } masks && masks.Session.RewriteIdle((byte)type, body, _out) == RowVerdict.Rewritten;
+    }
+
     private void Handle(BackendType type, ReadOnlySpan<byte> body, int total)
     {
         switch (type)
         {
-            case BackendType.NoticeResponse:
-                Cut(total);
-                ErrorFields.CopyClean(body, (byte)type, _out);
-                return;
-            case BackendType.NotificationResponse:
-                Pass(total);
+            case BackendType.NoticeResponse or BackendType.NotificationResponse:
+                Unasked(type, body, total);
                 return;
             case BackendType.ParameterStatus:
                 Setting(body, total);
@@ -182,8 +301,86 @@ internal sealed class PostgresReplies(SessionContext context) : IDisposable
             operation.Bytes += total;
         }
 
+        if (_head is { Hidden: true, Operation: { } described })
+        {
+            Described(described, type, body);
+            Cut(total);
+            return;
+        }
+
+        if (_head is { Kind: Awaited.Query or Awaited.Execute, Operation: { Masker: { } masker } masked } && type != BackendType.ReadyForQuery)
+        {
+            MaskedAnswer(masked, masker, type, body, total);
+            return;
+        }
+
         Answer(type, body);
         Pass(total);
+    }
+
+    private void MaskedAnswer(PostgresOperation operation, PostgresRowMasker masker, BackendType type, ReadOnlySpan<byte> body, int total)
+    {
+        Cut(0);
+        if (type is BackendType.CommandComplete && masker.LimitExceeded)
+        {
+            masker.WriteLimitError(_out);
+            operation.ErrorCode = "54000";
+            masker.Rewrite((byte)type, body, _scratch);
+            Answer(type, body);
+            Cut(total);
+            return;
+        }
+
+        if (type == BackendType.DataRow)
+        {
+            operation.ResultRows++;
+        }
+
+        var verdict = masker.Rewrite((byte)type, body, _out);
+        if (masker.UnknownRelation)
+        {
+            context.Masks!.UnknownRelation();
+        }
+
+        if (type != BackendType.DataRow)
+        {
+            Answer(type, body);
+        }
+
+        if (verdict == RowVerdict.Pass)
+        {
+            Pass(total);
+            return;
+        }
+
+        if (verdict == RowVerdict.LimitReached)
+        {
+            LimitReached(operation);
+        }
+
+        _scanned += total;
+        _base = _scanned;
+    }
+
+    /// <summary>The answer to the gateway's own Describe of a masked portal.</summary>
+    private void Described(PostgresOperation operation, BackendType type, ReadOnlySpan<byte> body)
+    {
+        if (type is not (BackendType.RowDescription or BackendType.NoData))
+        {
+            throw Malformed.Unexpected(type.ToString());
+        }
+
+        if (type == BackendType.RowDescription)
+        {
+            operation.Masker!.Bind(PostgresResultColumns.Parse(body), operation.Bind.ResultFormats);
+            if (operation.Masker.UnknownRelation)
+            {
+                context.Masks!.UnknownRelation();
+            }
+        }
+
+        _headKnown = false;
+        _pipeline.Answered();
     }
 
     private void Answer(BackendType type, ReadOnlySpan<byte> body)
@@ -201,6 +398,11 @@ internal sealed class PostgresReplies(SessionContext context) : IDisposable
                 foreach (var ended in _pipeline.Ready(body[0]))
                 {
                     Complete(ended);
+                }
+
+                if (body[0] == (byte)'I')
+                {
+                    context.Masks?.TransactionEnded();
                 }
 
                 return;
@@ -296,7 +498,20 @@ internal sealed class PostgresReplies(SessionContext context) : IDisposable
                 operation.Bytes += total;
             }
 
-            ErrorFields.CopyClean(body, (byte)BackendType.ErrorResponse, _out);
+            if (_headKnown && _head.Operation?.Masker is { LimitExceeded: true } limited && code == "57014")
+            {
+                limited.WriteLimitError(_out);
+                _head.Operation.ErrorCode = "54000";
+            }
+            else
+            {
+                _scratch.Clear();
+                ErrorFields.CopyClean(body, (byte)BackendType.ErrorResponse, _scratch);
+                if (!Scrub(BackendType.ErrorResponse, _scratch.Pending.Span[5..]))
+                {
+                    _out.WriteBytes(_scratch.Pending.Span);
+                }
+            }
         }
 
         foreach (var ended in _pipeline.Failed(code))
@@ -321,6 +536,14 @@ internal sealed class PostgresReplies(SessionContext context) : IDisposable
         if (!StartupSettings.IsReported(name))
         {
             Cut(total);
+            return;
+        }
+
+        Cut(0);
+        if (Scrub(BackendType.ParameterStatus, body))
+        {
+            _scanned += total;
+            _base = _scanned;
             return;
         }
 
@@ -362,7 +585,7 @@ internal sealed class PostgresReplies(SessionContext context) : IDisposable
             passing = default;
         }
 
-        await context.Writer.WriteAsync(_out.Pending, passing, _streaming > 0).ConfigureAwait(false);
+        await context.Writer.WriteAsync(_out.Pending, passing, _streaming > 0 || (_feeding > 0 && _largeRow is not null)).ConfigureAwait(false);
         if (_out.Length > 0)
         {
             _out.Clear();
@@ -398,7 +621,7 @@ internal sealed class PostgresReplies(SessionContext context) : IDisposable
         DurationMicroseconds = operation.ForwardedAt == 0 ? 0 : (long)Stopwatch.GetElapsedTime(operation.ForwardedAt).TotalMicroseconds,
         ErrorCode = operation.ErrorCode,
         CopySha256 = operation.CopySha256(),
-        Masked = 0,
+        Masked = operation.Masker is { } masker ? masker.MaskedFields + masker.Findings : 0,
     };
 
     /// <summary>The number at the end of a command tag: rows returned or changed.</summary>

@@ -44,6 +44,17 @@ internal sealed class PostgresSession(SessionContext context, PostgresOperations
             return;
         }
 
+        await CancelAtTargetAsync(cancellation).ConfigureAwait(false);
+    }
+
+    private async Task CancelAtTargetAsync(TimeSpan patience)
+    {
+        using var limit = new CancellationTokenSource(patience);
+        await CancelAtTargetAsync(limit.Token).ConfigureAwait(false);
+    }
+
+    private async Task CancelAtTargetAsync(CancellationToken cancellation)
+    {
         try
         {
             await PostgresTarget.CancelAsync(context.Target.Address, context.Target.ProcessId, context.Target.Secret, cancellation).ConfigureAwait(false);
@@ -155,7 +166,14 @@ internal sealed class PostgresSession(SessionContext context, PostgresOperations
             }
         }
 
+        var running = context.Pipeline.Count > 0;
         var open = context.Pipeline.Abort(new SessionEndedException());
+        if (running)
+        {
+            // The server would run the statement to its end: nobody waits for it any more.
+            await CancelAtTargetAsync(Patience).ConfigureAwait(false);
+        }
+
         context.Target.Transport.Dispose();
         context.ClientTransport.EndWriting();
         if (fault.Reason == "protocol" && upstream.IsCompleted)

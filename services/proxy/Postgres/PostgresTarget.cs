@@ -307,6 +307,7 @@ internal static class PostgresTarget
                     KeyData(connection, body.Span);
                     break;
                 case BackendType.ReadyForQuery when authenticated:
+                    connection.Input.Consume(body.Length + 5);
                     return;
                 default:
                     throw Malformed.Unexpected(type.ToString());

@@ -28,6 +28,9 @@ internal sealed class SessionContext
 
     public required TargetConnection Target { get; init; }
 
+    /// <summary>Masks of the session; null where nothing can be masked.</summary>
+    public SessionMasks? Masks { get; init; }
+
     public Pipeline Pipeline { get; } = new();
 
     /// <summary>What a refused message is replaced by: one word that no grammar knows, random, so that its error can't be taken for another.</summary>

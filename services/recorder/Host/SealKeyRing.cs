@@ -117,5 +117,5 @@ internal sealed class SigningKeySealer(SigningKey key) : ISealSigner
 {
     public string KeyId => key.KeyId;
 
-    public byte[] Sign(ReadOnlySpan<byte> data) => key.SignRaw(data);
+    public byte[] Sign(ReadOnlySpan<byte> data) => key.SignData(data);
 }

@@ -57,6 +57,18 @@ public sealed class PostgresCatalog
     /// </summary>
     public void Invalidate() => Interlocked.Increment(ref _wanted);
 
+    /// <summary>
+    /// Says that a result came from a relation that isn't known. At most every 5 s that makes the catalog be read again: a relation of an open transaction stays unknown
+    /// (and masked) however often it is read.
+    /// </summary>
+    public void InvalidateUnknown()
+    {
+        if (_clock.GetUtcNow() - _loaded > TimeSpan.FromSeconds(5))
+        {
+            Invalidate();
+        }
+    }
+
     /// <summary>Says that an approved operation fills these relations from masked columns: from now on all their columns are masked. Kept in memory only.</summary>
     public void Taint(IEnumerable<ObjectName> relations)
     {

@@ -8,7 +8,7 @@ namespace Countersign.Proxy.Postgres.Messages;
 /// Messages that are on their way out, coalesced until they are flushed. A message is begun, written and ended; <see cref="End"/> writes its
 /// length, and a message that was not ended can't be taken: the peer is never desynchronised by a wrong length.
 /// </summary>
-internal sealed class OutputBuffer : IDisposable
+internal sealed class OutputBuffer : IBufferWriter<byte>, IDisposable
 {
     private byte[] _bytes = ArrayPool<byte>.Shared.Rent(1024);
     private int _length;
@@ -31,6 +31,24 @@ internal sealed class OutputBuffer : IDisposable
             return _bytes.AsMemory(0, _length);
         }
     }
+
+    /// <inheritdoc/>
+    public void Advance(int count)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(count, _bytes.Length - _length);
+        _length += count;
+    }
+
+    /// <inheritdoc/>
+    public Memory<byte> GetMemory(int sizeHint = 0)
+    {
+        Reserve(Math.Max(sizeHint, 256));
+        _length -= Math.Max(sizeHint, 256);
+        return _bytes.AsMemory(_length);
+    }
+
+    /// <inheritdoc/>
+    public Span<byte> GetSpan(int sizeHint = 0) => GetMemory(sizeHint).Span;
 
     /// <summary>Forgets what was sent; a buffer that has grown large is given back.</summary>
     public void Clear()

@@ -34,6 +34,9 @@ internal record struct Expectation(Awaited Kind)
     /// <summary>What a Parse makes.</summary>
     public PreparedText? Statement { get; init; }
 
+    /// <summary>True for the gateway's own Describe of a masked portal: its answer tells the columns and doesn't go to the client.</summary>
+    public bool Hidden { get; init; }
+
     /// <summary>Which stretch between two Syncs it lies in.</summary>
     public int Segment { get; set; }
 
@@ -55,7 +58,10 @@ internal sealed class GatewayCall(GatewayStatement statement)
     /// <exception cref="PipelineSkippedException">An earlier message of the client's pipeline failed: the target skips to its end.</exception>
     public Task<string?[]> Answer => _answer.Task;
 
-    public void Row(ReadOnlySpan<byte> body)
+    public void Row(ReadOnlySpan<byte> body) => _row = ReadRow(body);
+
+    /// <summary>A DataRow in text format.</summary>
+    public static string?[] ReadRow(ReadOnlySpan<byte> body)
     {
         var reader = new MessageReader(body);
         var row = new string?[reader.ReadCount(4)];
@@ -65,7 +71,8 @@ internal sealed class GatewayCall(GatewayStatement statement)
             row[index] = length < 0 ? null : MessageReader.Decode(reader.Take(length));
         }
 
-        _row = row;
+        reader.ExpectEnd();
+        return row;
     }
 
     public void Done() => _answer.TrySetResult(_row);

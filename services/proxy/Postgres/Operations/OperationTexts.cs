@@ -1,13 +1,14 @@
 using Countersign.Approval.Contracts;
 using Countersign.Policy.Contracts;
 using Countersign.Proxy.Path;
-using Countersign.Proxy.Postgres.Ports;
+using Countersign.Proxy.Path.Mask;
+using Countersign.Proxy.Sql;
 using Countersign.Proxy.Sql.Analysis;
 
 namespace Countersign.Proxy.Postgres.Operations;
 
 /// <summary>Texts of a session and what they mean: one <see cref="UnderstoodText"/> a distinct analysis, bounded.</summary>
-internal sealed class OperationTexts(PathSession session, IPostgresUnderstanding understanding)
+internal sealed class OperationTexts(PathSession session, SqlParser parser, SessionMasks? masks)
 {
     private const int MaxKept = 256;
     private readonly Dictionary<SqlAnalysis, UnderstoodText> _kept = new(ReferenceEqualityComparer.Instance);
@@ -16,7 +17,8 @@ internal sealed class OperationTexts(PathSession session, IPostgresUnderstanding
     /// <summary>What a text means.</summary>
     public async ValueTask<UnderstoodText> UnderstandAsync(ReadOnlyMemory<byte> text, CancellationToken cancellation)
     {
-        var analysis = await understanding.AnalyzeAsync(text, cancellation).ConfigureAwait(false);
+        var parsing = parser.AnalyzeAsync(text, standardConformingStrings: true, cancellation);
+        var analysis = parsing.IsCompletedSuccessfully ? parsing.Result : await parsing.ConfigureAwait(false);
         if (_last is { } last && ReferenceEquals(last.Source, analysis))
         {
             return last;
@@ -37,72 +39,27 @@ internal sealed class OperationTexts(PathSession session, IPostgresUnderstanding
         return understood;
     }
 
-    /// <summary>Makes sure that masks can be planned.</summary>
-    public ValueTask ReadyAsync(CancellationToken cancellation) => understanding.ReadyAsync(session, cancellation);
-
     /// <summary>
     /// Puts in place of every EXECUTE and FETCH what it runs, as the session has prepared or declared it, earlier in the same text or before it. What
-    /// isn't known makes the operation incomplete: a function may have prepared it.
+    /// isn't known stays incomplete: a function may have prepared it.
     /// </summary>
     public UnderstoodText Resolve(UnderstoodText understood, SessionNames names)
     {
-        var analysis = understood.Source;
-        var statements = analysis.Statements.ToArray();
-        var facts = analysis.Facts.Statements.ToArray();
-        var incomplete = analysis.Facts.Incomplete.Where(code => code is not (UnresolvedExecute or UnresolvedFetch)).ToList();
-        var prepared = new Dictionary<string, SqlAnalysis?>(StringComparer.Ordinal);
-        var declared = new Dictionary<string, SqlAnalysis?>(StringComparer.Ordinal);
         var context = new Dictionary<string, string>(StringComparer.Ordinal);
-        for (var index = 0; index < statements.Length; index++)
+        var resolved = understood.Source.Resolve((kind, name) =>
         {
-            if (statements[index].Effect is not { } effect)
+            var definition = kind == SqlSessionEffectKind.Execute
+                ? names.Definition(name)
+                : names.Portal(name) is { } portal ? portal.Declared ?? portal.Operation?.Understood?.Analysis : null;
+            if (definition is not null)
             {
-                continue;
+                context[(kind == SqlSessionEffectKind.Execute ? "prepared " : "cursor ") + name] = definition.TrimmedText;
             }
 
-            switch (effect.Kind)
-            {
-                case SqlSessionEffectKind.Prepare when effect.Name is not null:
-                    prepared[effect.Name] = effect.Definition;
-                    break;
-                case SqlSessionEffectKind.Declare when effect.Name is not null:
-                    declared[effect.Name] = effect.Definition;
-                    break;
-                case SqlSessionEffectKind.Execute or SqlSessionEffectKind.Fetch:
-                    var execute = effect.Kind == SqlSessionEffectKind.Execute;
-                    var name = effect.Name ?? "";
-                    var local = execute ? prepared : declared;
-                    if (!local.TryGetValue(name, out var definition))
-                    {
-                        definition = execute ? names.Definition(name) : names.Portal(name) is { } portal
-                            ? portal.Declared ?? portal.Operation?.Understood?.Analysis
-                            : null;
-                    }
-
-                    if (definition is not { Statements: [var inner], Facts.Statements: [var innerFacts] })
-                    {
-                        incomplete.Add(UnderstoodText.UnknownName);
-                        break;
-                    }
-
-                    incomplete.AddRange(definition.Facts.Incomplete);
-                    context[(execute ? "prepared " : "cursor ") + name] = definition.TrimmedText;
-                    statements[index] = inner;
-                    facts[index] = innerFacts with
-                    {
-                        Kinds = execute ? innerFacts.Kinds : ["FETCH", .. innerFacts.Kinds],
-                        Start = facts[index].Start,
-                        Length = facts[index].Length,
-                    };
-                    break;
-                default:
-                    break;
-            }
-        }
-
-        var resolved = UnderstoodText.With(
-            analysis, analysis.Facts with { Statements = facts, Incomplete = [.. incomplete.Distinct(StringComparer.Ordinal)] }, statements);
-        return new UnderstoodText(resolved, understanding.Masking(session, resolved), analysis) { Context = context };
+            return definition;
+        });
+        var kept = Forced(resolved);
+        return new UnderstoodText(kept, Masking(kept), understood.Source) { Context = context };
     }
 
     /// <summary>What a Bind with parameters gives the path.</summary>
@@ -124,7 +81,7 @@ internal sealed class OperationTexts(PathSession session, IPostgresUnderstanding
         var text = operation.Message.Length >= 9
             ? $"function call of OID {System.Buffers.Binary.BinaryPrimitives.ReadUInt32BigEndian(operation.Message.Span[5..])}"
             : "function call";
-        return new UnderstoodOperation(facts, text, [], understanding.Masking(session, new SqlAnalysis { Facts = facts }));
+        return new UnderstoodOperation(facts, text, [], Masking(new SqlAnalysis { Facts = facts }));
     }
 
     /// <summary>Everything that the digest covers.</summary>
@@ -174,16 +131,23 @@ internal sealed class OperationTexts(PathSession session, IPostgresUnderstanding
 
     private UnderstoodText Make(SqlAnalysis analysis)
     {
-        var source = analysis;
-        if (ForcedSettings.IsChangedBy(analysis))
-        {
-            analysis = UnderstoodText.With(analysis, analysis.Facts with { Incomplete = [.. analysis.Facts.Incomplete, UnderstoodText.ForcedSetting] });
-        }
-
-        return new UnderstoodText(analysis, understanding.Masking(session, analysis), source);
+        var kept = Forced(analysis);
+        return new UnderstoodText(kept, Masking(kept), analysis);
     }
 
-    /// <summary>Codes by which the parser says that it doesn't know what an EXECUTE or FETCH runs; here it is known, or <see cref="UnderstoodText.UnknownName"/> is said.</summary>
-    private const string UnresolvedExecute = "execute";
-    private const string UnresolvedFetch = "fetch";
+    private IMaskAnalysis Masking(SqlAnalysis analysis) => masks?.Analyze(analysis) ?? Nothing.Instance;
+
+    private static SqlAnalysis Forced(SqlAnalysis analysis) => ForcedSettings.IsChangedBy(analysis)
+        ? UnderstoodText.With(analysis, analysis.Facts with { Incomplete = [.. analysis.Facts.Incomplete, UnderstoodText.ForcedSetting] })
+        : analysis;
+
+    /// <summary>Where no catalog is kept no masks can be planned; <see cref="ProtocolRules"/> denies what would need them.</summary>
+    private sealed class Nothing : IMaskAnalysis
+    {
+        public static readonly Nothing Instance = new();
+
+        public MaskPlan Plan(Obligations obligations) => obligations.Masks.Count == 0 && obligations.Detectors.Count == 0 && obligations.RowLimit is null
+            ? MaskPlan.None
+            : throw new InvalidOperationException("There is no catalog to plan masks with.");
+    }
 }

@@ -9,11 +9,7 @@ namespace Countersign.Proxy.Postgres.Operations;
 /// <param name="Text">Its text.</param>
 /// <param name="Types">Parameter types that the client gave; 0 or missing where the server infers them.</param>
 /// <param name="Understood">What the text means.</param>
-internal sealed record PreparedText(ReadOnlyMemory<byte> Text, uint[] Types, UnderstoodText Understood)
-{
-    /// <summary>Columns, once a Describe has told them.</summary>
-    public object? Columns { get; set; }
-}
+internal sealed record PreparedText(ReadOnlyMemory<byte> Text, uint[] Types, UnderstoodText Understood);
 
 /// <summary>An operation of the PostgreSQL protocol: a Query, a Bind, a Parse that its text alone refuses, or a FunctionCall.</summary>
 internal sealed class PostgresOperation : Operation
@@ -40,7 +36,10 @@ internal sealed class PostgresOperation : Operation
     public Permit? Permit { get; set; }
 
     /// <summary>Rewrites its results; null where they pass.</summary>
-    public object? Masking { get; set; }
+    public Rows.PostgresRowMasker? Masker { get; set; }
+
+    /// <summary>Whether the target was asked to cancel it because of its row limit.</summary>
+    public bool LimitCancelled { get; set; }
 
     /// <summary>Rows returned.</summary>
     public long ResultRows { get; set; }

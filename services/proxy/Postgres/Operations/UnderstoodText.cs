@@ -14,9 +14,6 @@ internal sealed class UnderstoodText
     /// <summary>A code: FunctionCall names a function by OID and carries values in binary; always denied.</summary>
     public const string FunctionCall = "function-call";
 
-    /// <summary>A code: EXECUTE or FETCH of something that this session has not made by way of the gateway.</summary>
-    public const string UnknownName = "unknown-name";
-
     /// <summary>A code: a parameter's bytes can't be shown as text, so nobody could approve it.</summary>
     public const string UnreadableParameter = "unreadable-parameter";
 
@@ -31,6 +28,7 @@ internal sealed class UnderstoodText
         Source = source;
         Masking = masking;
         Operation = new UnderstoodOperation(analysis.Facts, analysis.RecordedText, [], masking);
+        ChangesCatalog = Rows.PostgresMaskAnalysis.ChangesCatalog(source);
         foreach (var statement in source.Statements)
         {
             HasEffects |= statement.Effect is not null;
@@ -66,14 +64,17 @@ internal sealed class UnderstoodText
     /// <summary>Whether a statement of it exchanges COPY data with the client.</summary>
     public bool Copies { get; }
 
+    /// <summary>Whether it may change what the catalog says.</summary>
+    public bool ChangesCatalog { get; }
+
     /// <summary>Whether it opens a transaction block.</summary>
     public bool BeginsTransaction { get; }
 
     /// <summary>The same with other facts.</summary>
-    public static SqlAnalysis With(SqlAnalysis analysis, OperationFacts facts, IReadOnlyList<SqlStatement>? statements = null) => new()
+    public static SqlAnalysis With(SqlAnalysis analysis, OperationFacts facts) => new()
     {
         Facts = facts,
-        Statements = statements ?? analysis.Statements,
+        Statements = analysis.Statements,
         TrimmedText = analysis.TrimmedText,
         RecordedText = analysis.RecordedText,
     };

@@ -15,13 +15,13 @@ internal readonly record struct ColumnMaskAction(MaskStrategy Strategy, TypeForm
     public static ColumnMaskAction[] For(
         PostgresResultColumns columns, StatementMask statement, MaskScope scope, ReadOnlySpan<short> formats, bool described = false)
     {
-        var described_ = columns.Columns;
-        var actions = new ColumnMaskAction[described_.Length];
+        var announced = columns.Columns;
+        var actions = new ColumnMaskAction[announced.Length];
         for (var index = 0; index < actions.Length; index++)
         {
-            var column = described_[index];
+            var column = announced[index];
             var binary = (described ? column.Format : Format(formats, index)) != 0;
-            var strategy = column.Relation != 0
+            var strategy = column.Relation != 0 && !statement.Everything
                 ? scope.Strategy(column.Relation, column.Attribute)
                 : statement.Unnamed(index, actions.Length);
             var form = scope.Form(column.Type);
@@ -35,7 +35,7 @@ internal readonly record struct ColumnMaskAction(MaskStrategy Strategy, TypeForm
     /// <summary>Columns of a portal that nobody described: by the parse tree, or null where it doesn't list them.</summary>
     public static ColumnMaskAction[]? FromTree(StatementMask statement, ReadOnlySpan<short> formats)
     {
-        if (statement.Outputs is not { } outputs)
+        if (statement.Outputs is not { } outputs || statement.Everything)
         {
             return null;
         }

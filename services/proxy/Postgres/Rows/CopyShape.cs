@@ -75,16 +75,19 @@ internal sealed class CopyShape
         return new CopyShape(known, csv, copy.Format == "binary", delimiter, quote, escape ?? quote, header, Encoding.UTF8.GetBytes(nullText));
     }
 
+    /// <summary>Whether a field's text is quoted.</summary>
+    public bool IsQuoted(ReadOnlySpan<byte> raw) => Csv && !raw.IsEmpty && raw[0] == Quote;
+
     /// <summary>The value that a field's text stands for.</summary>
     public byte[] Decode(ReadOnlySpan<byte> raw) => Csv ? DecodeCsv(raw) : DecodeText(raw);
 
-    /// <summary>A value as field text. Quoted in csv where it would be taken for something else.</summary>
-    public byte[] Encode(ReadOnlySpan<byte> value)
+    /// <summary>A value as field text, as the server would write it: quoted in csv where it would be taken for something else, or where the original was.</summary>
+    public byte[] Encode(ReadOnlySpan<byte> value, bool quoted)
     {
         var output = new ArrayBufferWriter<byte>(value.Length + 8);
         if (Csv)
         {
-            var plain = !value.SequenceEqual(_null) && !value.ContainsAny([Delimiter, Quote, Escape, (byte)'\n']) && !value.Contains((byte)'\r');
+            var plain = !quoted && !value.SequenceEqual(_null) && !value.ContainsAny([Delimiter, Quote, (byte)'\n']) && !value.Contains((byte)'\r');
             if (plain && !value.SequenceEqual("\\."u8))
             {
                 output.Write(value);

@@ -145,17 +145,28 @@ internal sealed class Lineage(
         }
 
         var relation = candidates[0];
-        // The name may mean another relation for the server (a temporary one, another path): then nothing is certain.
-        var ambiguous = candidates.Count > 1 && candidates.Exists(candidate => isMasked(candidate));
+        var items = Items(relation);
+        if (candidates.Count == 1 || !candidates.Exists(candidate => isMasked(candidate)))
+        {
+            return new ColumnList(items, true, null);
+        }
+
+        // The name may mean another relation for the server (a temporary one, another path): a column is what any of them has by its name.
+        items.AddRange(candidates.Skip(1).SelectMany(Items));
+        return new ColumnList(items, false, null);
+    }
+
+    private List<(string? Name, Value Value)> Items(CatalogRelation relation)
+    {
         var items = new List<(string?, Value)>(relation.Columns.Count);
         foreach (var column in relation.Columns)
         {
-            var strategy = ambiguous ? MaskStrategy.Redact : strategyOf(relation, column.Number);
+            var strategy = strategyOf(relation, column.Number);
             items.Add((column.Name, new Value(
                 strategy, snapshot.Form(column.Type), strategy == MaskStrategy.None ? null : $"{relation}.{column.Name}")));
         }
 
-        return new ColumnList(items, !ambiguous, ambiguous ? Opaque with { Origin = name.ToString() } : null);
+        return items;
     }
 
     private ColumnList Assumed(SqlBlock block)
@@ -241,8 +252,8 @@ internal sealed class Lineage(
                         rest = source.Columns.Rest is { } more ? (rest ?? Value.Clean).Join(more) : rest;
                     }
 
-                    // USING and NATURAL show a column once that both sides have.
-                    positional &= !block.MergesColumns && !block.NaturalJoin;
+                    // USING and NATURAL show a column once that both sides have; MERGE shows its source first.
+                    positional &= !block.MergesColumns && !block.NaturalJoin && block.Kind != SqlBlockKind.Merge;
                     break;
                 case SqlOutputKind.Column:
                     items.Add((output.Name, Resolve(output.Column!, block)));

@@ -71,16 +71,21 @@ internal abstract class PostgresCopyMasker(ColumnMaskAction[] columns, DetectorS
     /// <summary>Writes what has become of the data so far as one CopyData message; nothing where there is nothing.</summary>
     public void Flush(IBufferWriter<byte> output)
     {
-        var content = _out.WrittenSpan;
-        if (!content.IsEmpty)
+        if (_out.WrittenCount > 0)
         {
-            var header = output.GetSpan(5);
-            header[0] = (byte)'d';
-            BinaryPrimitives.WriteInt32BigEndian(header[1..], content.Length + 4);
-            output.Advance(5);
-            output.Write(content);
+            Write(_out.WrittenSpan, output);
             _out.ResetWrittenCount();
         }
+    }
+
+    /// <summary>Writes a CopyData message.</summary>
+    public static void Write(ReadOnlySpan<byte> content, IBufferWriter<byte> output)
+    {
+        var header = output.GetSpan(5);
+        header[0] = (byte)'d';
+        BinaryPrimitives.WriteInt32BigEndian(header[1..], content.Length + 4);
+        output.Advance(5);
+        output.Write(content);
     }
 
     /// <summary>Masked fields since the last call.</summary>

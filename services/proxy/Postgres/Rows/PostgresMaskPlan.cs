@@ -13,7 +13,7 @@ public sealed class PostgresMaskPlan : MaskPlan
         Detectors = detectors;
         RowLimit = rowLimit;
         _statements = statements;
-        Texts = statements.Count == 0 ? TextRule.Idle : statements.Max(statement => statement.Texts);
+        Texts = scope.IsEmpty ? TextRule.Open : statements.Count == 0 ? TextRule.Opaque : statements.Max(statement => statement.Texts);
     }
 
     /// <inheritdoc/>

@@ -12,9 +12,13 @@ public sealed class PostgresMaskSession
     /// <summary>True once an operation of the session had masks or detectors: from then on texts that belong to no operation are searched.</summary>
     public bool Masks { get; internal set; }
 
+    /// <summary>True once an approved operation could carry masked values out: settings and notifications may hold them from then on.</summary>
+    internal bool Laundered { get; set; }
+
     /// <summary>
-    /// NoticeResponse, ErrorResponse, ParameterStatus and NotificationResponse while no operation runs. Other sessions send notifications, so whatever a detector
-    /// finds in them is overwritten; detail, context and query of notices and errors are dropped.
+    /// NoticeResponse, ErrorResponse, ParameterStatus and NotificationResponse while no operation runs, or none that the session can name (at Sync, deferred
+    /// triggers run, settings are reported and notifications come). Other sessions send notifications, so whatever a detector finds in
+    /// them is overwritten; of notices and errors only those texts stay that quote no data.
     /// </summary>
     /// <param name="type">Type byte.</param>
     /// <param name="body">Body.</param>
@@ -29,9 +33,9 @@ public sealed class PostgresMaskSession
 
         var changed = type switch
         {
-            (byte)'E' or (byte)'N' => PostgresTextScrub.ErrorOrNotice(type, body, TextRule.Idle, DetectorSet.All, output),
-            (byte)'S' => PostgresTextScrub.ParameterStatus(body, TextRule.Idle, output),
-            (byte)'A' => PostgresTextScrub.Notification(body, TextRule.Idle, output),
+            (byte)'E' or (byte)'N' => PostgresTextScrub.ErrorOrNotice(type, body, TextRule.Deferred, DetectorSet.All, output),
+            (byte)'S' => PostgresTextScrub.ParameterStatus(body, Laundered ? TextRule.Touches : TextRule.Idle, output),
+            (byte)'A' => PostgresTextScrub.Notification(body, Laundered ? TextRule.Touches : TextRule.Idle, output),
             _ => false,
         };
         return changed ? RowVerdict.Rewritten : RowVerdict.Pass;

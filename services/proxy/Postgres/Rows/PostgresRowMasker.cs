@@ -33,7 +33,7 @@ public enum RowVerdict
 /// <item><see cref="RowsPass"/> says, once columns are known, that DataRow messages needn't be shown to it: nothing in them is masked, searched or counted.
 /// All other messages must still be.</item>
 /// <item><see cref="UnknownRelation"/> after a RowDescription means: the catalog is stale (columns were masked because of it); refresh it
-/// (<c>PostgresCatalog.Invalidate</c>). So does <see cref="PostgresMaskPlan.ChangesCatalog"/> once the operation is complete.</item>
+/// (<c>PostgresCatalog.InvalidateUnknown</c>). So does <see cref="PostgresMaskPlan.ChangesCatalog"/> once the operation is complete.</item>
 /// <item>A DataRow too large to be held (longer than the session wants to buffer) is opened with <see cref="OpenLargeRow"/> and fed in parts. CopyData may be given
 /// to <see cref="Rewrite"/> in parts of any size, each as if it were a message: what is written are complete, smaller CopyData messages.</item>
 /// <item>NoticeResponse, ParameterStatus and NotificationResponse that arrive while no operation runs go to
@@ -63,7 +63,8 @@ public sealed class PostgresRowMasker
     {
         ArgumentNullException.ThrowIfNull(plan);
         ArgumentNullException.ThrowIfNull(session);
-        session.Masks = true;
+        session.Masks |= !plan.Scope.IsEmpty || plan.Detectors.Kinds != Detectors.None;
+        session.Laundered |= plan.Launders is not null;
         return new PostgresRowMasker(plan, session);
     }
 
@@ -81,6 +82,9 @@ public sealed class PostgresRowMasker
 
     /// <summary>True where DataRow messages of the current statement needn't be shown to the masker.</summary>
     public bool RowsPass { get; private set; }
+
+    /// <summary>True where CopyData of the COPY that runs needn't be shown to the masker.</summary>
+    public bool CopyPasses => _copy is null && !LimitExceeded;
 
     /// <summary>True where a column came from a relation that the catalog doesn't know; it was masked.</summary>
     public bool UnknownRelation { get; private set; }
@@ -215,7 +219,9 @@ public sealed class PostgresRowMasker
 
         if (_copy is null)
         {
-            return RowVerdict.Pass;
+            // Nothing in it is masked; still it is written, since the part may not be a whole message.
+            PostgresCopyMasker.Write(body, output);
+            return RowVerdict.Rewritten;
         }
 
         var lines = _copy.Lines;
@@ -235,6 +241,13 @@ public sealed class PostgresRowMasker
 
     private RowVerdict CopyDone(IBufferWriter<byte> output)
     {
+        if (LimitExceeded)
+        {
+            // The error that takes the place of CommandComplete ends the copy.
+            _copy = null;
+            return RowVerdict.Rewritten;
+        }
+
         if (_copy is null)
         {
             return RowVerdict.Pass;

@@ -188,12 +188,13 @@ internal sealed class PostgresTextCopyMasker(ColumnMaskAction[] columns, CopySha
             return;
         }
 
+        // Whether the original was quoted would tell something of it.
         CountMasked();
         Span<byte> masked = stackalloc byte[MaskedField.Longest];
         var effective = _overflow && column.Strategy != MaskStrategy.Null ? column with { Strategy = MaskStrategy.Redact } : column;
         var written = MaskedField.Write(effective, _overflow ? default : shape.Decode(raw), Key, masked);
         var isNull = System.Buffers.Binary.BinaryPrimitives.ReadInt32BigEndian(masked) < 0;
-        Out.Write(isNull ? shape.Null : shape.Encode(masked[4..written]));
+        Out.Write(isNull ? shape.Null : shape.Encode(masked[4..written], quoted: false));
     }
 
     private void Detect(in ColumnMaskAction column, ReadOnlySpan<byte> raw)
@@ -208,7 +209,7 @@ internal sealed class PostgresTextCopyMasker(ColumnMaskAction[] columns, CopySha
         var value = shape.Decode(raw);
         if (Found(Detectors.MaskInPlace(value, column.Form is TypeForm.Number or TypeForm.Int8 ? (byte)'0' : (byte)'*')) > 0)
         {
-            Out.Write(shape.Encode(value));
+            Out.Write(shape.Encode(value, shape.IsQuoted(raw)));
         }
         else
         {

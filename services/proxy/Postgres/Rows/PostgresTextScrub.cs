@@ -8,7 +8,9 @@ namespace Countersign.Proxy.Postgres.Rows;
 /// <summary>How far texts that come with an operation can be trusted not to hold masked values.</summary>
 internal enum TextRule
 {
-    /// <summary>No operation, or one that touches nothing masked: only what always quotes data goes.</summary>
+    /// <summary>No masks are in force: only detectors look at it.</summary>
+    Open,
+    /// <summary>Masks are in force, but the operation touches nothing masked: only what always quotes data goes.</summary>
     Idle,
     /// <summary>Deferred triggers may run in it (COMMIT): its errors and notices are treated as if it touched something masked.</summary>
     Deferred,
@@ -27,7 +29,7 @@ internal static class PostgresTextScrub
     public static bool ErrorOrNotice(byte type, ReadOnlySpan<byte> body, TextRule rule, DetectorSet detectors, IBufferWriter<byte> output)
     {
         var fields = Fields.Parse(body);
-        var keepMessage = rule == TextRule.Idle || (rule != TextRule.Opaque && KeepsMessage(fields));
+        var keepMessage = rule <= TextRule.Idle || (rule != TextRule.Opaque && KeepsMessage(fields, rule));
         var buffer = output.GetSpan(body.Length + 64 + Withheld.Length);
         var written = 5;
         var changed = false;
@@ -41,7 +43,8 @@ internal static class PostgresTextScrub
                 (byte)'S' or (byte)'V' or (byte)'C' or (byte)'P' => true,
                 (byte)'M' => true,
                 (byte)'H' => keepMessage,
-                (byte)'D' => rule == TextRule.Idle && !fields.IsIntegrity,
+                (byte)'D' => rule == TextRule.Open || (rule == TextRule.Idle && !fields.IsIntegrity),
+                (byte)'W' or (byte)'q' or (byte)'p' => rule == TextRule.Open,
                 (byte)'s' or (byte)'t' or (byte)'c' or (byte)'d' or (byte)'n' => rule != TextRule.Opaque,
                 // q, W, p quote statements of functions; F, L, R identify the server; what is unknown is dropped.
                 _ => false,
@@ -61,7 +64,7 @@ internal static class PostgresTextScrub
             else
             {
                 text.CopyTo(buffer[written..]);
-                if (code is (byte)'M' or (byte)'H' or (byte)'D')
+                if (code is (byte)'M' or (byte)'H' or (byte)'D' or (byte)'W' or (byte)'q')
                 {
                     changed |= detectors.MaskInPlace(buffer.Slice(written, text.Length)) > 0;
                 }
@@ -133,9 +136,11 @@ internal static class PostgresTextScrub
 
     // An allow-list by SQLSTATE: casts, regclass, dates, XML, file names and settings quote values under many codes. A text with a position and
     // without context is the parser's, about the client's own statement. Integrity errors name constraints; the values are in the detail.
-    private static bool KeepsMessage(in Fields fields) => fields.Class switch
+    private static bool KeepsMessage(in Fields fields, TextRule rule) => fields.Class switch
     {
         "23" or "25" or "40" or "53" or "55" or "57" => true,
+        // Of an operation that is not known (a Parse) the parser quotes the client's own literals; a planner could quote what it computed.
+        "22" => rule == TextRule.Deferred && fields.HasPosition && !fields.HasContext,
         "42" or "0A" => fields.HasPosition && !fields.HasContext,
         _ => false,
     };

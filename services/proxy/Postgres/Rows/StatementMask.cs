@@ -26,6 +26,9 @@ internal sealed class StatementMask
     /// <summary>It runs code that no tree shows, which may read anything: its texts can't be trusted.</summary>
     public bool Opaque { get; init; }
 
+    /// <summary>It stores masked values elsewhere (and was approved): whatever it returns may be one of them, wherever that now comes from.</summary>
+    public bool Everything { get; init; }
+
     /// <summary>Outputs by position; null where they can't be listed.</summary>
     public IReadOnlyList<OutputMask>? Outputs { get; init; }
 
@@ -47,6 +50,11 @@ internal sealed class StatementMask
         if (Shape == ResultShape.Plan)
         {
             return Opaque ? MaskStrategy.Redact : MaskStrategy.None;
+        }
+
+        if (Everything)
+        {
+            return MaskStrategy.Redact;
         }
 
         if (Outputs is { } outputs && outputs.Count == count)

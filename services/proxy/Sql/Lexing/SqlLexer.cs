@@ -123,15 +123,7 @@ public ref struct SqlLexer
 
         if (IsDigit(c) || c == '.')
         {
-            position++;
-            // Letters that follow are junk and an error for the server: they don't begin a literal such as e''.
-            while (position < end && (IsDigit(text[position]) || IsWordStart(text[position])
-                || (text[position] == '.' && (position + 1 >= end || text[position + 1] != '.'))))
-            {
-                position++;
-            }
-
-            return new SqlToken(SqlTokenKind.Number, start, position);
+            return Number(start);
         }
 
         position++;
@@ -360,6 +352,36 @@ public ref struct SqlLexer
         }
 
         return -1;
+    }
+
+    /// <summary>A number: at most one point, then an exponent. Letters that follow are junk and an error for the server: they don't begin a literal such as e''.</summary>
+    private SqlToken Number(int start)
+    {
+        var point = text[start] == '.';
+        position = start + 1;
+        while (position < end)
+        {
+            var c = text[position];
+            if (c == '.' && !point && (position + 1 >= end || text[position + 1] != '.'))
+            {
+                point = true;
+            }
+            else if (!IsDigit(c) && !IsWordStart(c))
+            {
+                break;
+            }
+            else if (IsWordStart(c) && c != '_')
+            {
+                // Behind an exponent or a base's letter there is no point any more.
+                point = true;
+                var signed = c is (byte)'e' or (byte)'E' && position + 2 < end && text[position + 1] is (byte)'+' or (byte)'-' && IsDigit(text[position + 2]);
+                position += signed ? 1 : 0;
+            }
+
+            position++;
+        }
+
+        return new SqlToken(SqlTokenKind.Number, start, position);
     }
 
     private SqlToken QuotedName(int start, int inside)
