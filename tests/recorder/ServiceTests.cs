@@ -274,7 +274,7 @@ public sealed class ServiceTests : IAsyncLifetime
     {
         public string KeyId => key.KeyId;
 
-        public byte[] Sign(ReadOnlySpan<byte> data) => key.SignRaw(data);
+        public byte[] Sign(ReadOnlySpan<byte> data) => key.SignData(data);
     }
 
     // As the proxy's own: over HTTP, with its service token.

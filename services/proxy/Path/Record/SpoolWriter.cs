@@ -32,6 +32,7 @@ internal sealed class SpoolWriter : IDisposable
     private bool _urgent;
     private bool _ship;
     private bool _idle;
+    private bool _writing;
     private bool _stopping;
     private long _lazySince;
     private Exception? _failure;
@@ -71,6 +72,18 @@ internal sealed class SpoolWriter : IDisposable
 
     /// <summary>Why it has failed; null while it works.</summary>
     public Exception? Failure => Volatile.Read(ref _failure);
+
+    /// <summary>Whether anything was appended that is not durable yet.</summary>
+    public bool HasPending
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _records > 0 || _writing;
+            }
+        }
+    }
 
     /// <summary>Appends records of one session. Cheap: a copy under a short lock.</summary>
     /// <param name="first">A record before, or nothing.</param>
@@ -195,6 +208,7 @@ internal sealed class SpoolWriter : IDisposable
     {
         lock (_gate)
         {
+            _writing = false;
             while (!_urgent && !(_stopping && _records > 0))
             {
                 if (_stopping)
@@ -230,6 +244,7 @@ internal sealed class SpoolWriter : IDisposable
             _ship = false;
             _lazySince = 0;
             _room -= SpoolFormat.Padded(length);
+            _writing = true;
             return true;
         }
     }
