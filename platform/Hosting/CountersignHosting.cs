@@ -16,6 +16,13 @@ public static class CountersignHosting
     /// <summary>Largest request body in bytes where a route says nothing else (<see cref="WithRequestBodyLimit"/>).</summary>
     public const long DefaultRequestBodyLimit = 1024 * 1024;
 
+    // At Information they log every address with its query, and one-time codes of logins are in there.
+    private static readonly string[] Chatty =
+    [
+        "Microsoft.AspNetCore.Hosting.Diagnostics", "Microsoft.AspNetCore.Routing", "Microsoft.AspNetCore.Http.Result", "Microsoft.AspNetCore.Authentication",
+        "Microsoft.EntityFrameworkCore", "OpenIddict", "Polly", "System.Net.Http.HttpClient",
+    ];
+
     /// <summary>Registers the services of hosting. May be called several times: the first name wins, what is there already isn't added again.</summary>
     /// <param name="builder">Builder of the process.</param>
     /// <param name="serviceName"><c>service.name</c> of the telemetry.</param>
@@ -52,6 +59,11 @@ public static class CountersignHosting
 
         // Errors are logged once, with their type, by the exception handler.
         builder.Logging.AddFilter("Microsoft.AspNetCore.Diagnostics.ExceptionHandlerMiddleware", LogLevel.None);
+        foreach (var category in Chatty)
+        {
+            builder.Logging.AddFilter(category, LogLevel.Warning);
+        }
+
         return builder;
     }
 

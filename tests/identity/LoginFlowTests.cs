@@ -175,6 +175,23 @@ public sealed class LoginFlowTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task No_token_code_or_password_is_in_the_logs()
+    {
+        using var browser = new Browser(_host.BaseUrl);
+        var code = await BrowserLoginAsync(browser, "/landing");
+        using var exchanged = await ExchangeAsync(AppIds.Approval, code);
+        var page = (await exchanged.Content.ReadFromJsonAsync<Tokens>(IdentityHost.Json))!;
+        var (idToken, nonce) = await browser.CodeFlowAsync("carol", IdentityHost.DevPassword("carol"));
+        var tokens = await _host.TokensAsync(new { grant = "id_token", idToken, nonce, audience = AppIds.Identity });
+        using var refused = await _host.Http.PostAsJsonAsync("/identity/v1/tokens", new { grant = "id_token", idToken, nonce = "other", audience = AppIds.Proxy });
+        Assert.Contains(_host.Logs.Lines, line => line.Contains("DEVELOPMENT ISSUER", StringComparison.Ordinal));
+        foreach (var secret in new[] { code, idToken, page.AccessToken, tokens.AccessToken, tokens.RefreshToken!, IdentityHost.DevPassword("carol"), "code=" })
+        {
+            Assert.DoesNotContain(_host.Logs.Lines, line => line.Contains(secret, StringComparison.Ordinal));
+        }
+    }
+
+    [Fact]
     public async Task A_nonce_of_another_login_is_refused()
     {
         using var browser = new Browser(_host.BaseUrl);

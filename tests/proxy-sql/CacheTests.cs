@@ -82,6 +82,7 @@ public class CacheTests
     {
         using var parser = new SqlParser(Sql.Library);
         var text = "select abalance from pgbench_accounts where aid = $1"u8.ToArray();
+        await parser.AnalyzeAsync(text);
         var first = await parser.AnalyzeAsync(text);
         Same();
         var before = GC.GetAllocatedBytesForCurrentThread();
@@ -100,6 +101,20 @@ public class CacheTests
                 Assert.Fail("not a hit");
             }
         }
+    }
+
+    [Fact]
+    public async Task A_text_is_kept_from_its_second_time_on()
+    {
+        using var parser = new SqlParser(Sql.Library);
+        for (var i = 0; i < 100; i++)
+        {
+            await parser.AnalyzeAsync(Encoding.UTF8.GetBytes($"select {i}"));
+        }
+
+        Assert.Equal(0, parser.CachedTexts);
+        await parser.AnalyzeAsync("select 99"u8.ToArray());
+        Assert.Equal(1, parser.CachedTexts);
     }
 
     [Fact]

@@ -63,7 +63,7 @@ internal sealed class SessionMasks(PostgresCatalog catalog, TargetAccess access,
     }
 
     /// <summary>A result came from a relation that the catalog doesn't know.</summary>
-    public void UnknownRelation() => catalog.Invalidate();
+    public void UnknownRelation() => catalog.InvalidateUnknown();
 
     /// <summary>An approved operation fills these relations from masked columns.</summary>
     public void Taint(IReadOnlyList<ObjectName> relations)

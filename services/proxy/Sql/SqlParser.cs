@@ -129,7 +129,11 @@ public sealed class SqlParser : IDisposable
     private SqlAnalysis ParseAndKeep(ReadOnlySpan<byte> utf8, PreScan scan, bool standardConformingStrings, AnalysisCache cache)
     {
         var analysis = Parse(utf8, scan, standardConformingStrings);
-        cache.Add(utf8, analysis, 512 + ((long)utf8.Length * SizeFactor));
+        if (cache.IsSeenAgain(utf8))
+        {
+            cache.Add(utf8, analysis, 512 + ((long)utf8.Length * SizeFactor));
+        }
+
         return analysis;
     }
 
@@ -174,7 +178,10 @@ public sealed class SqlParser : IDisposable
 
                 var start = tree.Number(node, NodeName.stmt_location);
                 var length = tree.Number(node, NodeName.stmt_len);
-                var (first, last) = SqlText.Trim(length == 0 ? utf8[start..] : utf8.Slice(start, length), standardConformingStrings);
+                // A single statement is what the first pass has found.
+                var single = start == 0 && tree[node].Next == 0;
+                var (first, last) = single ? (scan.Start, scan.End)
+                    : SqlText.Trim(length == 0 ? utf8[start..] : utf8.Slice(start, length), standardConformingStrings);
                 var builder = TreeWalker.Walk(tree, tree.Child(node, NodeName.stmt), library.Grammar);
                 foreach (var code in builder.Incomplete)
                 {

@@ -44,6 +44,8 @@ internal sealed class IdentityHost : IAsyncDisposable
 
     public AuditLog Audit { get; }
 
+    public CapturedLogs Logs => Services.GetRequiredService<CapturedLogs>();
+
     public IServiceProvider Services => _app.Services;
 
     public string BootstrapFile => Path.Combine(Data, "bootstrap-token");
@@ -54,7 +56,9 @@ internal sealed class IdentityHost : IAsyncDisposable
         var directory = data ?? Directory.CreateTempSubdirectory("countersign-identity-").FullName;
         var baseUrl = $"http://127.0.0.1:{port ?? FreePort()}";
         var builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions { EnvironmentName = environment });
-        builder.Logging.ClearProviders();
+        var logs = new CapturedLogs();
+        builder.Logging.ClearProviders().AddProvider(logs);
+        builder.Services.AddSingleton(logs);
         builder.WebHost.UseUrls(baseUrl);
         builder.Configuration.AddInMemoryCollection(Defaults(directory, baseUrl));
         builder.Configuration.AddInMemoryCollection(configuration ?? new Dictionary<string, string?>());

@@ -26,6 +26,7 @@ internal sealed class SpoolSegment(long number, ISpoolFile file) : IDisposable
 internal sealed class SegmentSupply : IDisposable
 {
     private const int Piece = 1024 * 1024;
+    private const string AtBound = "it has reached its bound, and the recorder does not take its entries";
     private static readonly TimeSpan Retry = TimeSpan.FromSeconds(1);
     private static readonly byte[] Zeros = new byte[Piece];
 
@@ -88,6 +89,9 @@ internal sealed class SegmentSupply : IDisposable
             var taken = _ready.Value;
             _ready = null;
             _wanted = false;
+
+            // Known here and now: whoever appends next must not count on a segment that can't be made.
+            Volatile.Write(ref _exhausted, _used + _options.SegmentBytes > _options.MaxBytes ? AtBound : null);
             Monitor.PulseAll(_gate);
             return taken;
         }
@@ -138,7 +142,7 @@ internal sealed class SegmentSupply : IDisposable
 
                 if (_used + _options.SegmentBytes > _options.MaxBytes)
                 {
-                    Volatile.Write(ref _exhausted, "it has reached its bound; the recorder does not take its entries");
+                    Volatile.Write(ref _exhausted, AtBound);
                     Monitor.Wait(_gate, Retry);
                     continue;
                 }

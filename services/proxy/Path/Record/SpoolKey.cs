@@ -56,8 +56,8 @@ internal sealed class SpoolKey : IDisposable
         return key.Length == KeySize ? new SpoolKey(key) : throw new InvalidDataException($"{path} is not a spool key.");
     }
 
-    /// <summary>A new key in memory only, for tests.</summary>
-    public static SpoolKey Create() => new(RandomNumberGenerator.GetBytes(KeySize));
+    /// <summary>A key in memory only, for tests. The bytes are wiped.</summary>
+    public static SpoolKey Of(byte[] key) => new(key);
 
     /// <summary>Wraps a session's key; the session id is bound to it.</summary>
     public byte[] Wrap(ReadOnlySpan<byte> sessionKey, ReadOnlySpan<byte> session)

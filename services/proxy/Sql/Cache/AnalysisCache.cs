@@ -18,6 +18,8 @@ internal sealed class AnalysisCache
     private readonly Lock gate = new();
     private readonly int maxEntries;
     private readonly long maxBytes;
+    private readonly long seed = BitConverter.ToInt64(RandomNumberGenerator.GetBytes(8));
+    private readonly ulong[] seen = new ulong[1 << 15];
     private long bytes;
 
     public AnalysisCache(int maxEntries, long maxBytes)
@@ -47,6 +49,24 @@ internal sealed class AnalysisCache
         }
 
         analysis = null;
+        return false;
+    }
+
+    /// <summary>
+    /// Whether a text is worth keeping: it was seen before, not long ago. What comes once only (a simple query with its literals) would live just long
+    /// enough to be expensive for the garbage collector: keeping those made a miss three times as slow.
+    /// </summary>
+    public bool IsSeenAgain(ReadOnlySpan<byte> text)
+    {
+        var hash = XxHash3.HashToUInt64(text, seed) | 1;
+        ref var slot = ref seen[hash >> 49];
+        if (Volatile.Read(ref slot) == hash)
+        {
+            return true;
+        }
+
+        // Two threads may overwrite one another: then a text is kept one time later.
+        Volatile.Write(ref slot, hash);
         return false;
     }
 
