@@ -32,6 +32,12 @@ internal sealed class Freshness(IOptions<ProxyOptions> options, TimeProvider clo
             ? "The gateway has had no word from the policy service; it does not go on without."
             : "The gateway has had no word from the identity service; it does not go on without.";
 
+    /// <summary>Age of policy's latest beacon; null before the first.</summary>
+    public TimeSpan? PolicyAge => Volatile.Read(ref _policy) is > 0 and var at ? Age(at) : null;
+
+    /// <summary>Age of identity's latest beacon; null before the first.</summary>
+    public TimeSpan? IdentityAge => Volatile.Read(ref _identity) is > 0 and var at ? Age(at) : null;
+
     private long Oldest => Math.Min(Volatile.Read(ref _policy), Volatile.Read(ref _identity));
 
     /// <summary>Takes the time at which policy signed its latest beacon, Unix seconds.</summary>
