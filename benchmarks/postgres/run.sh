@@ -27,6 +27,7 @@ echo "Installing and building" >&2
 demo_build >&2
 echo "Starting PostgreSQL (fsync on), PgBouncer and Countersign" >&2
 export DEMO_FSYNC=on
+DEMO_CONNECTIONS=(bench-buffered bench-durable)
 demo_start "$work" benchmarks/postgres/policies >&2
 port=$(cat "$work/postgres/port")
 password=$(cat "$work/postgres/app-password")

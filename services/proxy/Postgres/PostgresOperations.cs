@@ -1,3 +1,4 @@
+// Over 600 lines: the order in which one session reads, decides and sends is one thing, and reads best in one place.
 using Countersign.Approval.Contracts;
 using Countersign.Policy.Contracts;
 using Countersign.Proxy.Path;
