@@ -20,6 +20,9 @@ internal sealed partial class RevocationWatch(
 {
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(2);
 
+    // A service that takes the connection and never answers must not keep sessions alive: whether they must end is asked after every round.
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
+
     private readonly Doorbell _doorbell = new();
     private long _known = -1;
 
@@ -46,7 +49,9 @@ internal sealed partial class RevocationWatch(
         {
             try
             {
-                await FollowAsync(stoppingToken).ConfigureAwait(false);
+                using var limit = CancellationTokenSource.CreateLinkedTokenSource(stoppingToken);
+                limit.CancelAfter(Patience);
+                await FollowAsync(limit.Token).ConfigureAwait(false);
             }
             catch (Exception error) when (error is (HttpRequestException or JsonException or TokenRejectedException or PortUnavailableException or OperationCanceledException)
                 && !stoppingToken.IsCancellationRequested)
@@ -63,7 +68,7 @@ internal sealed partial class RevocationWatch(
         }
     }
 
-    private async Task FollowAsync(CancellationToken cancellation)
+    internal async Task FollowAsync(CancellationToken cancellation)
     {
         var client = clients.Create(AppIds.Identity);
         var token = await client.GetFromJsonAsync<string>("v1/beacon", TokenJson.Options, cancellation).ConfigureAwait(false);
@@ -93,9 +98,15 @@ internal sealed partial class RevocationWatch(
 
             foreach (var revocation in news.OrderBy(each => each.Sequence))
             {
+                if (revocation.Sequence != _known + 1)
+                {
+                    // The feed has no gaps: one that is left out must not be taken for known.
+                    throw new HttpRequestException("the feed lacks what the beacon promises");
+                }
+
                 var ended = sessions.Revoke(revocation, clock.GetUtcNow());
                 LogRevoked(revocation.Kind, revocation.Id, ended);
-                _known = Math.Max(_known, revocation.Sequence);
+                _known = revocation.Sequence;
             }
         }
 
