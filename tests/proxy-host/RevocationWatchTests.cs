@@ -20,21 +20,26 @@ public sealed class RevocationWatchTests : IDisposable
     private readonly SessionRegistry _sessions = new();
     private readonly Freshness _freshness;
     private readonly FakeIdentity _identity;
+    private readonly IOptions<ProxyOptions> _options = Options.Create(new ProxyOptions { Data = Directory.CreateTempSubdirectory("countersign-").FullName });
     private readonly RevocationWatch _watch;
 
     public RevocationWatchTests()
     {
-        _freshness = new Freshness(Options.Create(new ProxyOptions()), _clock);
+        _freshness = new Freshness(_options, _clock);
         _freshness.PolicyAt(_clock.GetUtcNow().ToUnixTimeSeconds());
         _identity = new FakeIdentity(head => _key.Sign(TokenTypes.Beacon, new IdentityBeacon(head, _clock.GetUtcNow().ToUnixTimeSeconds())));
-        _watch = new RevocationWatch(_identity, new OneKey(_key), _freshness, _sessions, _clock, NullLogger<RevocationWatch>.Instance);
+        _watch = Start();
     }
+
+    private RevocationWatch Start() =>
+        new(_identity, new OneKey(_key), new HighestRevocation(_options), _freshness, _sessions, _clock, NullLogger<RevocationWatch>.Instance);
 
     public void Dispose()
     {
         _watch.Dispose();
         _key.Dispose();
         _identity.Dispose();
+        Directory.Delete(_options.Value.Data, recursive: true);
     }
 
     [Fact]
@@ -69,15 +74,18 @@ public sealed class RevocationWatchTests : IDisposable
         Assert.True(_freshness.IsFresh);
     }
 
-    [Fact]
-    public async Task A_head_that_went_back_is_no_word()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_head_that_went_back_is_no_word_also_after_a_restart(bool restarted)
     {
         _identity.Head = 5;
         await _watch.FollowAsync(TestContext.Current.CancellationToken);
         _identity.Head = 4;
         _clock.Advance(TimeSpan.FromSeconds(31));
         _freshness.PolicyAt(_clock.GetUtcNow().ToUnixTimeSeconds());
-        await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        using var again = Start();
+        await (restarted ? again : _watch).FollowAsync(TestContext.Current.CancellationToken);
         Assert.False(_freshness.IsFresh);
     }
 

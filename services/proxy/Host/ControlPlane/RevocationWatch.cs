@@ -15,7 +15,8 @@ namespace Countersign.Proxy.Host.ControlPlane;
 /// the proxy has been without word for too long (I8).
 /// </summary>
 internal sealed partial class RevocationWatch(
-    [FromKeyedServices(AppIds.Proxy)] IServiceClients clients, ITrustedKeys keys, Freshness freshness, SessionRegistry sessions, TimeProvider clock,
+    [FromKeyedServices(AppIds.Proxy)] IServiceClients clients, ITrustedKeys keys, HighestRevocation highest, Freshness freshness, SessionRegistry sessions,
+    TimeProvider clock,
     ILogger<RevocationWatch> logger) : BackgroundService
 {
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(2);
@@ -74,10 +75,11 @@ internal sealed partial class RevocationWatch(
         var token = await client.GetFromJsonAsync<string>("v1/beacon", TokenJson.Options, cancellation).ConfigureAwait(false);
         var signer = await keys.GetAsync(AppIds.Identity, cancellation).ConfigureAwait(false);
         var beacon = await signer.VerifyAsync<IdentityBeacon>(token!, TokenTypes.Beacon, null, null, clock.GetUtcNow(), requireExpiry: false).ConfigureAwait(false);
-        if (beacon.RevocationHead < _known)
+        var heard = Math.Max(_known, highest.Sequence ?? 0);
+        if (beacon.RevocationHead < heard)
         {
             // A head that went back is a restored backup or a replay: not a word to go on with.
-            LogRolledBack(beacon.RevocationHead, _known);
+            LogRolledBack(beacon.RevocationHead, heard);
             return;
         }
 
@@ -110,6 +112,7 @@ internal sealed partial class RevocationWatch(
             }
         }
 
+        highest.Raise(_known);
         freshness.IdentityAt(beacon.IssuedAt);
     }
 
