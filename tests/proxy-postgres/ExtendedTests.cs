@@ -220,6 +220,8 @@ public sealed class ExtendedTests(ServerFixture server)
     [InlineData("select set_config('standard_conforming_strings', 'off', false)")]
     [InlineData("set local client_encoding = 'SJIS'")]
     [InlineData("set names 'LATIN1'")]
+    [InlineData("select set_config('client_' || 'encoding', 'SJIS', false)")]
+    [InlineData("update pg_settings set setting = 'SJIS' where name = 'client_encoding'")]
     public async Task Forced_settings_stay(string text)
     {
         await using var gateway = new Gateway(server.Port);
