@@ -301,11 +301,6 @@ public sealed class PostgresListener : IAsyncDisposable
         PostgresConnection.WriteNegotiation(output, packet, settings);
         var login = await connection.LogInAsync(settings, session, _services.Logins, output, deadline).ConfigureAwait(false);
         var claims = login.Claims!;
-        if (claims.Connection != settings.Connection)
-        {
-            throw new StartupRefusedException("28000", $"The login was not for connection '{settings.Connection}'.");
-        }
-
         var admitted = _services.Admission.Admit(session, claims);
         TargetConnection? target = null;
         try
