@@ -71,6 +71,7 @@ public static class ProxyService
         services.AddSingleton<IFreshness>(provider => provider.GetRequiredService<Freshness>());
         services.AddSingleton<SessionRegistry>();
         services.AddSingleton<HighestBundle>();
+        services.AddSingleton<HighestRevocation>();
         services.AddSingleton<BundleWatch>();
         services.AddSingleton<IBundleSource>(provider => provider.GetRequiredService<BundleWatch>());
         services.AddHostedService(provider => provider.GetRequiredService<BundleWatch>());

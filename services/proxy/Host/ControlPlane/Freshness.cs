@@ -1,3 +1,4 @@
+using Countersign.Platform.Tokens;
 using Microsoft.Extensions.Options;
 
 namespace Countersign.Proxy.Host.ControlPlane;
@@ -41,12 +42,19 @@ internal sealed class Freshness(IOptions<ProxyOptions> options, TimeProvider clo
     private long Oldest => Math.Min(Volatile.Read(ref _policy), Volatile.Read(ref _identity));
 
     /// <summary>Takes the time at which policy signed its latest beacon, Unix seconds.</summary>
-    public void PolicyAt(long issuedAt) => Raise(ref _policy, issuedAt);
+    /// <exception cref="TokenRejectedException">It lies in the future.</exception>
+    public void PolicyAt(long issuedAt) => Raise(ref _policy, Checked(issuedAt));
 
     /// <summary>Takes the time at which identity signed its latest beacon, Unix seconds.</summary>
-    public void IdentityAt(long issuedAt) => Raise(ref _identity, issuedAt);
+    /// <exception cref="TokenRejectedException">It lies in the future.</exception>
+    public void IdentityAt(long issuedAt) => Raise(ref _identity, Checked(issuedAt));
 
     private TimeSpan Age(long issuedAt) => TimeSpan.FromSeconds(clock.GetUtcNow().ToUnixTimeSeconds() - issuedAt);
+
+    /// <summary>A beacon of the future would keep the proxy fresh long after the last word, and clocks that differ so much stop redemptions anyway.</summary>
+    private long Checked(long issuedAt) => issuedAt <= (clock.GetUtcNow() + VerificationKeys.Leeway).ToUnixTimeSeconds()
+        ? issuedAt
+        : throw new TokenRejectedException("the beacon lies in the future: clocks differ");
 
     private static void Raise(ref long field, long value)
     {

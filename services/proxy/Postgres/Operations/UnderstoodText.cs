@@ -29,6 +29,17 @@ internal sealed class UnderstoodText
         Masking = masking;
         Operation = new UnderstoodOperation(analysis.Facts, analysis.RecordedText, [], masking);
         ChangesCatalog = Rows.PostgresMaskAnalysis.ChangesCatalog(source);
+        ChangesNames = ChangesCatalog || !analysis.Facts.Complete;
+        foreach (var statement in analysis.Statements)
+        {
+            ReliesOnNames |= statement.ReliesOnSearchPath && statement.Facts.ReadOnly;
+            ChangesNames |= statement.Facts.ImpureFunctions.Count > 0;
+            foreach (var setting in statement.Settings)
+            {
+                ChangesNames |= setting.Name is "search_path" or "role" or "session_authorization";
+            }
+        }
+
         foreach (var statement in source.Statements)
         {
             HasEffects |= statement.Effect is not null;
@@ -69,6 +80,24 @@ internal sealed class UnderstoodText
 
     /// <summary>Whether it opens a transaction block.</summary>
     public bool BeginsTransaction { get; }
+
+    /// <summary>Whether what unqualified names mean may be another thing in the session once it has run.</summary>
+    public bool ChangesNames { get; }
+
+    /// <summary>Whether it only reads as long as unqualified names of functions, operators and types mean pg_catalog's.</summary>
+    public bool ReliesOnNames { get; private init; }
+
+    /// <summary>The same where unqualified names may mean something else: nothing that relies on them counts as certain to only read.</summary>
+    public UnderstoodText WithoutNames => !ReliesOnNames ? this : _withoutNames ??= MakeWithoutNames();
+
+    private UnderstoodText? _withoutNames;
+
+    private UnderstoodText MakeWithoutNames()
+    {
+        var statements = Analysis.Facts.Statements.Select((facts, index) =>
+            index < Analysis.Statements.Count && !Analysis.Statements[index].ReliesOnSearchPath ? facts : facts with { ReadOnly = false });
+        return new UnderstoodText(With(Analysis, Analysis.Facts with { Statements = [.. statements] }), Masking, Source) { Context = Context, ReliesOnNames = false };
+    }
 
     /// <summary>The same with other facts.</summary>
     public static SqlAnalysis With(SqlAnalysis analysis, OperationFacts facts) => new()
