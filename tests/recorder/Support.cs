@@ -25,6 +25,8 @@ internal sealed class TestSigner : ISealSigner, IDisposable
 
     public SealKey Key { get; }
 
+    public string ExportPem() => _key.ExportPkcs8PrivateKeyPem();
+
     public byte[] Sign(ReadOnlySpan<byte> data) => _key.SignData(data, HashAlgorithmName.SHA256, DSASignatureFormat.IeeeP1363FixedFieldConcatenation);
 
     public bool Check(string session, Seal seal) => seal.KeyId == KeyId && seal.Verify(session, _key);

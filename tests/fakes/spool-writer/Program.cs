@@ -8,7 +8,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 namespace Countersign.Fakes.SpoolWriter;
 
 /// <summary>
-/// Writes to a spool until it is killed, and says on its output what it was told is durable. Arguments: folder, session id prefix, number of sessions. The recorder is
+/// Writes to a spool until it is killed, and says on its output what it was told is durable. Arguments: folder, session id prefix, number of sessions, file of the key that seals (PEM), its id. The recorder is
 /// away, so that everything stays in the spool.
 /// </summary>
 internal static class Program
@@ -17,7 +17,7 @@ internal static class Program
     {
         var output = Console.OpenStandardOutput();
         var gate = new Lock();
-        using var signer = new Signer();
+        using var signer = new Signer(File.ReadAllText(args[3]), args[4]);
         await using var spool = Spool.Open(
             new SpoolOptions { Directory = args[0], Proxy = "victim", SegmentBytes = 1024 * 1024 }, signer, new Away(), TimeProvider.System, NullLogger<Spool>.Instance);
         await Task.WhenAll(Enumerable.Range(0, int.Parse(args[2], System.Globalization.CultureInfo.InvariantCulture)).Select(async number =>
@@ -66,9 +66,15 @@ internal static class Program
 
     private sealed class Signer : ISealSigner, IDisposable
     {
-        private readonly ECDsa _key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+        private readonly ECDsa _key = ECDsa.Create();
 
-        public string KeyId => "victim";
+        public Signer(string pem, string id)
+        {
+            _key.ImportFromPem(pem);
+            KeyId = id;
+        }
+
+        public string KeyId { get; }
 
         public byte[] Sign(ReadOnlySpan<byte> data) => _key.SignData(data, HashAlgorithmName.SHA256, DSASignatureFormat.IeeeP1363FixedFieldConcatenation);
 

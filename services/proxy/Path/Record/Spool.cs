@@ -142,6 +142,8 @@ public sealed partial class Spool : ISessionRecorder, IAsyncDisposable
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
+        // The caller may have been woken by the sync thread, which must not wait for its own end.
+        await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
         await _heartbeat.DisposeAsync().ConfigureAwait(false);
         await _shipper.DisposeAsync().ConfigureAwait(false);
         Writer.Dispose();

@@ -134,6 +134,11 @@ internal sealed class SpoolWaiter : IValueTaskSource
 
     public void GetResult(short token)
     {
+        if (token != _core.Version)
+        {
+            throw new InvalidOperationException("This wait is over: it was awaited before.");
+        }
+
         try
         {
             _core.GetResult(token);

@@ -75,17 +75,18 @@ internal sealed partial class SpoolShipper : IAsyncDisposable
     {
         try
         {
-            var quiet = 0;
             while (!cancellation.IsCancellationRequested)
             {
                 _batch.Clear();
+
+                // Asked before reading: then what is read is all that there was.
+                var settled = !_spool.Writer.HasPending;
                 _cursor.Read(_batch, Options.ShipBytes);
-                Seal();
+                settled &= !Seal();
                 if (_batch.IsEmpty)
                 {
-                    // More than once: the seals of the last batch come behind it.
                     var drained = Volatile.Read(ref _drained);
-                    if (drained is not null && quiet++ >= 2)
+                    if (drained is not null && settled)
                     {
                         Volatile.Write(ref _drained, null);
                         drained.TrySetResult();
@@ -96,7 +97,6 @@ internal sealed partial class SpoolShipper : IAsyncDisposable
                     continue;
                 }
 
-                quiet = 0;
                 await SendAsync(cancellation).ConfigureAwait(false);
                 DeletePassed();
             }
@@ -203,8 +203,11 @@ internal sealed partial class SpoolShipper : IAsyncDisposable
         }
     }
 
-    private void Seal()
+    /// <summary>Appends the seals that are due.</summary>
+    /// <returns>Whether there were any.</returns>
+    private bool Seal()
     {
+        var any = false;
         var now = Clock.GetTimestamp();
         foreach (var session in _cursor.Sessions)
         {
@@ -227,12 +230,15 @@ internal sealed partial class SpoolShipper : IAsyncDisposable
                 session.SealedForGood = session.Ended;
                 session.Unsealed = 0;
                 session.SealedAt = now;
+                any = true;
             }
             catch (RecordingFailedException)
             {
                 // No room now: sealed later, or by the next start.
             }
         }
+
+        return any;
     }
 
     private void DeletePassed()

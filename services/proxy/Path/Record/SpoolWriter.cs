@@ -49,6 +49,7 @@ internal sealed class SpoolWriter : IDisposable
     private bool _quiet = true;
     private int _awaited;
     private bool _eager = true;
+    private bool _writing;
     private bool _stopping;
     private long _lazySince;
     private Exception? _failure;
@@ -98,6 +99,18 @@ internal sealed class SpoolWriter : IDisposable
             lock (_gate)
             {
                 return _eager;
+            }
+        }
+    }
+
+    /// <summary>Whether anything was appended that is not durable yet.</summary>
+    public bool HasPending
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _records > 0 || _writing;
             }
         }
     }
@@ -243,6 +256,7 @@ internal sealed class SpoolWriter : IDisposable
     {
         lock (_gate)
         {
+            _writing = false;
             while (!_urgent && !(_stopping && _records > 0))
             {
                 if (_stopping)
@@ -287,6 +301,7 @@ internal sealed class SpoolWriter : IDisposable
             _eager = _awaited == 0 ? _eager : _awaited == 1;
             _awaited = 0;
             _room -= SpoolFormat.Padded(length);
+            _writing = true;
             return true;
         }
     }
