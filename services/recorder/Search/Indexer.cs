@@ -9,7 +9,7 @@ using Microsoft.Extensions.Logging;
 namespace Countersign.Recorder.Search;
 
 /// <summary>
-/// Fills the index from the log, in large transactions, on a thread that yields to all others, and rests after each piece for as long as it took when it is
+/// Fills the index from the log, in large transactions, on a thread that yields to all others, and rests after each piece for three times as long as it took when it is
 /// behind: search may lag, the data path must not notice.
 /// </summary>
 public sealed partial class Indexer(SearchIndex index, IEntryLog log, ILogger<Indexer> logger)
@@ -48,7 +48,7 @@ public sealed partial class Indexer(SearchIndex index, IEntryLog log, ILogger<In
             IndexOnce();
             var behind = log.Size - _position;
             Volatile.Write(ref _lag, behind);
-            var rest = behind > 0 ? Stopwatch.GetElapsedTime(began) : Gather;
+            var rest = behind > 0 ? Stopwatch.GetElapsedTime(began) * 3 : Gather;
             cancellation.WaitHandle.WaitOne(rest < LongestRest ? rest : LongestRest);
             cancellation.ThrowIfCancellationRequested();
         }
