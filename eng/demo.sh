@@ -11,6 +11,8 @@ DEMO_CONFIGURATION=Release
 DEMO_CLI=$PWD/artifacts/bin/Countersign.Cli/release/countersign
 DEMO_HOST=$PWD/artifacts/bin/Countersign.Standalone/release/Countersign.Standalone
 DEMO_PEOPLE=(alice bob carol)
+# Names under which the demo database is registered; policies may say something else of each.
+DEMO_CONNECTIONS=(shop)
 DEMO_DIR=
 DEMO_HOST_PID=
 
@@ -65,8 +67,6 @@ demo_host_start() {
         Countersign__DevIssuer__Enabled=true
         # One read by .NET at start: results are handed on by the thread that received them.
         DOTNET_SYSTEM_NET_SOCKETS_INLINE_COMPLETIONS=1
-        DOTNET_gcServer=0
-        DOTNET_TieredPGO=1
     )
     for person in "${DEMO_PEOPLE[@]}"; do
         environment+=("Countersign__DevIssuer__Users__${index}__Name=$person" "Countersign__DevIssuer__Users__${index}__Email=$person@example.com")
@@ -144,7 +144,7 @@ demo_start() {
         # The demo server found another free port this time: a connection is re-pointed by a change that somebody else approves.
         demo_say "Registering the demo server's new port"
         for person in "${DEMO_PEOPLE[@]}"; do demo_login "$person"; done
-        demo_connection shop
+        demo_connections
         cat "$DEMO_DIR/postgres/port" > "$DEMO_DIR/seeded"
     fi
 }
@@ -156,6 +156,11 @@ demo_connection() {
         --tls disable --label env=demo --reason "the demo's shop database" --output json < "$DEMO_DIR/postgres/app-password" | demo_request)
     demo_cli bob approve "$request" --yes > "$DEMO_DIR/last-approval"
     demo_cli alice request wait "$request" > /dev/null
+}
+
+demo_connections() {
+    local name
+    for name in "${DEMO_CONNECTIONS[@]}"; do demo_connection "$name"; done
 }
 
 demo_seed() {
@@ -178,7 +183,7 @@ demo_seed() {
     demo_login carol
 
     demo_say "Alice registers the database (its password is sealed to the proxy before it leaves the CLI); bob approves"
-    demo_connection shop
+    demo_connections
     demo_say "Alice proposes the policies of $policies; bob approves"
     request=$(demo_cli alice policy apply "$policies" --reason "starter policies" --output json | demo_request)
     demo_cli bob approve "$request" --yes > "$DEMO_DIR/last-approval"

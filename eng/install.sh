@@ -23,6 +23,7 @@ want curl curl
 want jq jq
 want runuser util-linux
 if [ "$what" = bench ]; then want pgbouncer pgbouncer; fi
+if [ "$what" = tests ]; then want glewlwyd glewlwyd; fi
 
 if [ ${#need[@]} -gt 0 ]; then
     echo "Installing Debian packages: ${need[*]}"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole path under pgbench, select-only: direct, PgBouncer (session mode) and Countersign with policy and masking rules on, once with
 # buffered and once with durable recording, interleaved round by round, so that a busy machine is busy for all of them.
-#   BENCH_SECONDS (4) a run, BENCH_ROUNDS (3) rounds
+#   BENCH_SECONDS (4) a run, BENCH_ROUNDS (3) rounds, BENCH_WARMUP (8) seconds before, for each mode and recording level
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=eng/demo.sh
@@ -9,6 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 seconds=${BENCH_SECONDS:-4}
 rounds=${BENCH_ROUNDS:-3}
+warmup=${BENCH_WARMUP:-8}
 work=$(mktemp -d /tmp/countersign-bench.XXXXXX)
 chmod 755 "$work"
 results=benchmarks/results/postgres.md
@@ -27,6 +28,7 @@ echo "Installing and building" >&2
 demo_build >&2
 echo "Starting PostgreSQL (fsync on), PgBouncer and Countersign" >&2
 export DEMO_FSYNC=on
+DEMO_CONNECTIONS=(bench-buffered bench-durable)
 demo_start "$work" benchmarks/postgres/policies >&2
 port=$(cat "$work/postgres/port")
 password=$(cat "$work/postgres/app-password")
@@ -59,17 +61,22 @@ fi
 bouncer_pid=$!
 demo_wait_port "$pool_port"
 
-# NAME -> tps of one run
+# User and system time of the host, in microseconds.
+host_cpu() { awk -v hz="$(getconf CLK_TCK)" '{ printf "%.0f", ($14 + $15) * 1000000 / hz }' "/proc/$DEMO_HOST_PID/stat"; }
+
+# SYSTEM MODE CLIENTS SECONDS -> tps of one run, and the host's processor time a transaction in microseconds
 run() {
-    local system=$1 mode=$2 clients=$3
+    local system=$1 mode=$2 clients=$3 seconds=$4 before after
     local -a to
     case $system in
         direct) to=(-h 127.0.0.1 -p "$port" -U shop_app shop); export PGPASSWORD=$password ;;
         pgbouncer) to=(-h 127.0.0.1 -p "$pool_port" -U shop_app shop); export PGPASSWORD=$password ;;
         *) to=(-h 127.0.0.1 -p "$DEMO_GATEWAY_PORT" -U "$BENCH_USER" "bench-$system"); export PGPASSWORD=$BENCH_SECRET ;;
     esac
-    PGSSLMODE=disable PGGSSENCMODE=disable timeout $((seconds + 60)) "$bin/pgbench" -n -S -M "$mode" -c "$clients" -j 2 -T "$seconds" "${to[@]}" 2>&1 \
-        | sed -nE 's/^tps = ([0-9.]+) .*/\1/p'
+    before=$(host_cpu)
+    PGSSLMODE=disable PGGSSENCMODE=disable timeout $((seconds + 60)) "$bin/pgbench" -n -S -M "$mode" -c "$clients" -j 2 -T "$seconds" "${to[@]}" > "$work/pgbench.out" 2>&1 || return 1
+    after=$(host_cpu)
+    awk -v cpu=$((after - before)) '/^number of transactions actually processed:/ { count = $NF + 0 } /^tps = / { tps = $3 } END { if (tps) printf "%s %.1f\n", tps, cpu / count }' "$work/pgbench.out"
 }
 
 demo_credential alice > "$work/credential"
@@ -78,21 +85,21 @@ BENCH_SECRET=$(sed -n 2p "$work/credential")
 systems=(direct pgbouncer buffered durable)
 : > "$work/runs"
 for mode in simple prepared; do
-    for system in buffered durable; do run "$system" "$mode" 8 > /dev/null; done
+    for system in buffered durable; do run "$system" "$mode" 8 "$warmup" > /dev/null; done
 done
 for round in $(seq "$rounds"); do
     for mode in simple prepared; do
         for clients in 1 8 32; do
             for system in "${systems[@]}"; do
-                tps=$(run "$system" "$mode" "$clients")
-                [ -n "$tps" ] || { echo "pgbench failed: $system $mode $clients" >&2; exit 1; }
-                echo "$mode $clients $system $tps" >> "$work/runs"
-                echo "round $round: $mode $clients clients $system: $tps tps" >&2
+                figures=$(run "$system" "$mode" "$clients" "$seconds") && [ -n "$figures" ] \
+                    || { echo "pgbench failed: $system $mode $clients" >&2; tail -n 20 "$work/pgbench.out" >&2; exit 1; }
+                echo "$mode $clients $system $figures" >> "$work/runs"
+                echo "round $round: $mode $clients clients $system: ${figures% *} tps" >&2
             done
         done
     done
 done
-fsync=$("$bin/pg_test_fsync" -s 1 -f "$work/fsync.test" 2> /dev/null | awk '/fdatasync/ { print $(NF - 1); exit }')
+fsync=$("$bin/pg_test_fsync" -s 1 -f "$work/fsync.test" 2> /dev/null | awk '$1 == "fdatasync" { print $(NF - 1); exit }')
 
 median='function median(list, n,   i, j, t) { for (i = 2; i <= n; i++) for (j = i; j > 1 && list[j] < list[j - 1]; j--) { t = list[j]; list[j] = list[j - 1]; list[j - 1] = t } return n % 2 ? list[(n + 1) / 2] : (list[n / 2] + list[n / 2 + 1]) / 2 }'
 figure() { # MODE CLIENTS SYSTEM BASE -> median, lowest and highest ratio of the rounds
@@ -100,6 +107,12 @@ figure() { # MODE CLIENTS SYSTEM BASE -> median, lowest and highest ratio of the
         $1 == mode && $2 == clients && $3 == system_ { s[++ns] = $4 }
         $1 == mode && $2 == clients && $3 == base { b[++nb] = $4 }
         END { for (i = 1; i <= ns; i++) { r[i] = s[i] / b[i]; if (i == 1 || r[i] < lo) lo = r[i]; if (r[i] > hi) hi = r[i] } printf "%.2f %.2f %.2f\n", median(r, ns), lo, hi }' "$work/runs"
+}
+
+cost() { # MODE CLIENTS SYSTEM -> the host's processor time a transaction
+    awk -v mode="$1" -v clients="$2" -v system_="$3" "$median"'
+        $1 == mode && $2 == clients && $3 == system_ { c[++n] = $5 }
+        END { printf "%.0f\n", median(c, n) }' "$work/runs"
 }
 
 mkdir -p benchmarks/results
@@ -110,15 +123,17 @@ mkdir -p benchmarks/results
     echo "$rounds interleaved rounds of ${seconds} s each, no TLS, pgbench -S with -j 2, scale 10. Ratios are medians over the rounds (lowest to highest)."
     echo "fdatasync of the same run: ${fsync:-unknown} us. Countersign runs as the standalone host, recorder and all, on the same cores."
     echo
-    echo "| mode | clients | direct tps | PgBouncer / direct | buffered / PgBouncer | durable / PgBouncer |"
-    echo "| --- | --- | --- | --- | --- | --- |"
+    echo "The last two columns are the processor time of the host a transaction, in us, buffered and durable: all threads, recorder and indexing too."
+    echo
+    echo "| mode | clients | direct tps | PgBouncer / direct | buffered / PgBouncer | durable / PgBouncer | host, buffered | host, durable |"
+    echo "| --- | --- | --- | --- | --- | --- | --- | --- |"
     for mode in simple prepared; do
         for clients in 1 8 32; do
             read -r pool pool_low pool_high < <(figure "$mode" "$clients" pgbouncer direct)
             read -r buffered buffered_low buffered_high < <(figure "$mode" "$clients" buffered pgbouncer)
             read -r durable durable_low durable_high < <(figure "$mode" "$clients" durable pgbouncer)
             direct=$(awk -v mode="$mode" -v clients="$clients" '$1 == mode && $2 == clients && $3 == "direct" { sum += $4; n++ } END { printf "%.0f", sum / n }' "$work/runs")
-            echo "| $mode | $clients | $direct | $pool ($pool_low to $pool_high) | $buffered ($buffered_low to $buffered_high) | $durable ($durable_low to $durable_high) |"
+            echo "| $mode | $clients | $direct | $pool ($pool_low to $pool_high) | $buffered ($buffered_low to $buffered_high) | $durable ($durable_low to $durable_high) | $(cost "$mode" "$clients" buffered) | $(cost "$mode" "$clients" durable) |"
         done
     done
 } > "$results"

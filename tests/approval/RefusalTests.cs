@@ -223,6 +223,33 @@ public sealed class RefusalTests(ServerFixture fixture) : IClassFixture<ServerFi
         Assert.Equal((what == "not approved yet" ? RequestState.Pending : RequestState.Approved, 0), (still.State, still.Redeemed));
     }
 
+    [Theory]
+    [InlineData("disabled")]
+    [InlineData("no longer enrolled")]
+    [InlineData("linked to the requester")]
+    public async Task An_approval_ends_with_the_standing_of_who_gave_it(string since)
+    {
+        var first = "one" + Guid.NewGuid().ToString("N")[..8];
+        var second = "two" + Guid.NewGuid().ToString("N")[..8];
+        _server.Peers.Person(first);
+        _server.Peers.Person(second);
+        void Change(string person) =>
+            _server.Peers.Person(person, enrolled: since != "no longer enrolled", disabled: since == "disabled", sameAs: since == "linked to the requester" ? ["alice"] : null);
+
+        // Before the quorum is met it is not counted.
+        var both = await _server.OpenAsync(_server.Create(allOf: [new RequestRequirement(["enrolled"], 2)]));
+        await _server.ApproveAsync(both, first);
+        Change(first);
+        Assert.Equal(RequestState.Pending, (await _server.ApproveAsync(both, second)).State);
+
+        // Afterwards nothing is redeemed by it.
+        var one = await _server.OpenAsync(_server.Create(allOf: [new RequestRequirement(["enrolled"], 1)]));
+        Assert.Equal(RequestState.Approved, (await _server.ApproveAsync(one, second)).State);
+        Change(second);
+        using var refused = await _server.RedeemAsync(one, "r-" + since);
+        Assert.Equal("wrong-state", await ApprovalServer.ProblemAsync(refused, HttpStatusCode.Conflict));
+    }
+
     [Fact]
     public async Task A_refusal_says_why_it_is_the_same_person()
     {

@@ -128,6 +128,9 @@ public sealed class RequesterShellTests
 
         public ValueTask<Decider> DeciderAsync(RequestSpec spec, string token, CancellationToken cancellation) => throw new NotSupportedException();
 
+        public ValueTask<IReadOnlyList<string>> GoneAsync(RequestSpec spec, IEnumerable<string> approvers, CancellationToken cancellation) =>
+            throw new NotSupportedException();
+
         public ValueTask<string> PersonAsync(string token, CancellationToken cancellation) => throw new NotSupportedException();
 
         public ValueTask<SessionEvidence> SessionAsync(string assertion, CancellationToken cancellation) => throw new NotSupportedException();

@@ -53,6 +53,32 @@ public sealed class WorkflowTests
         Assert.Equal(Transitions.Table.Select(row => (row.From, row.Action)).ToHashSet(), seen);
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Who_may_approve_no_longer_is_not_counted(bool disabled)
+    {
+        RequestDocument Play(RequestDocument? document, RequestCommand command)
+        {
+            var step = new RequestWorkflow().Apply(document, command, Now);
+            Assert.Null(step.Refusal);
+            return step.Document!;
+        }
+
+        var agreed = Play(Play(null, new Open("", Spec(2))), new Approve("", By("a"), "shown", ""));
+        var last = disabled ? By("b") with { Gone = ["a"] } : By("b") with { RequesterSameAs = ["r", "a"] };
+        var still = Play(agreed, new Approve("", last, "shown", ""));
+        Assert.Equal(WorkflowState.Pending, still.State);
+        Assert.Equal("b", Assert.Single(still.Votes).Person);
+
+        var approved = Play(still, new Approve("", By("c"), "shown", ""));
+        Assert.Equal(WorkflowState.Approved, approved.State);
+        var refused = new RequestWorkflow().Apply(approved, new Redeem("x", "proxy", "r", "shop", 0, "d0") { Gone = ["c"] }, Now);
+        Assert.Equal(RefusalCodes.WrongState, refused.Refusal?.Code);
+        Assert.False(refused.Changed);
+        Assert.Single(Play(approved, new Redeem("x", "proxy", "r", "shop", 0, "d0") { Gone = ["z"] }).Redemptions);
+    }
+
     [Fact]
     public void A_quorum_is_met_exactly_where_seats_can_be_given_to_distinct_persons()
     {

@@ -130,7 +130,7 @@ public sealed class DirectionTests
         foreach (var project in Repository.Projects.Where(project => project.Name.EndsWith(".Tests", StringComparison.Ordinal)))
         {
             var files = Repository.SourceFiles().Where(file => Repository.Relative(file).StartsWith(project.Folder + "/", StringComparison.Ordinal)).ToList();
-            var whole = files.Any(file => File.ReadAllText(file).Contains("AssemblyTrait(\"group\"", StringComparison.Ordinal));
+            var whole = files.Any(file => File.ReadAllText(file).Contains("[assembly: Trait(\"group\"", StringComparison.Ordinal));
             foreach (var file in files)
             {
                 var text = File.ReadAllText(file);

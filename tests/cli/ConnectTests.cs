@@ -89,7 +89,7 @@ public sealed class ConnectTests : CliFixture
     public async Task Signals_go_to_the_client_and_its_exit_code_comes_back()
     {
         await LogInAsync();
-        var cli = StartProcess(FakePsql("trap 'echo got INT >> \"$REPORT\"; got=1' INT\ntrap 'exit 42' TERM\ntouch \"$SEEN/ready\"\nwhile :; do sleep 0.05; done"), [], "connect", "shop");
+        var cli = StartProcess(FakePsql("trap 'echo got INT >> \"$REPORT\"; got=1' INT\ntrap 'exit 42' TERM\ntouch \"$SEEN/ready\"\nwhile [ -e \"$0\" ]; do sleep 0.05; done"), [], "connect", "shop");
         await UntilAsync(() => File.Exists(Path.Combine(Seen, "ready")));
 
         using (Process.Start("kill", ["-INT", $"{cli.Id}"]))
@@ -111,7 +111,7 @@ public sealed class ConnectTests : CliFixture
     public async Task What_a_killed_process_left_behind_is_removed_by_the_next_one_but_not_what_is_in_use()
     {
         await LogInAsync();
-        var cli = StartProcess(FakePsql("touch \"$SEEN/ready\"\nwhile [ ! -e \"$SEEN/end\" ]; do sleep 0.05; done"), [], "connect", "shop");
+        var cli = StartProcess(FakePsql("touch \"$SEEN/ready\"\nwhile [ -e \"$0\" ] && [ ! -e \"$SEEN/end\" ]; do sleep 0.05; done"), [], "connect", "shop");
         await UntilAsync(() => File.Exists(Path.Combine(Seen, "ready")));
         var connect = Path.Combine(ProfileDirectory(), "connect");
         var used = Assert.Single(Directory.EnumerateDirectories(connect));

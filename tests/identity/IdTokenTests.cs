@@ -48,6 +48,24 @@ public sealed class IdTokenTests : IAsyncLifetime
         Assert.InRange(who.AuthenticatedAt.ToUnixTimeSeconds(), TinyIssuer.Now - 90, TinyIssuer.Now - 59);
     }
 
+    [Theory]
+    [InlineData(false, "eve")]
+    [InlineData("false", "eve")]
+    [InlineData(true, "bob@example.test")]
+    [InlineData(null, "bob@example.test")]
+    public async Task An_address_that_is_not_verified_names_nobody(object? verified, string name)
+    {
+        var claims = _issuer.Claims();
+        claims["email"] = "bob@example.test";
+        claims["preferred_username"] = "eve";
+        if (verified is not null)
+        {
+            claims["email_verified"] = verified;
+        }
+
+        Assert.Equal(name, (await _tokens.VerifyAsync(_issuer.Sign(claims), Client, null, default)).Name);
+    }
+
     public static TheoryData<string> BadTokens => [.. Bad.Keys];
 
     private static readonly Dictionary<string, Func<TinyIssuer, string>> Bad = new()

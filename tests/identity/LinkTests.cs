@@ -102,6 +102,11 @@ public sealed class LinkTests : IAsyncLifetime
         var cyrillic = await directory.SignInAsync(
             new Persons.ProviderIdentity { Issuer = "https://other.example", Subject = "y", Name = "\u0430lice@example.test", AuthenticatedAt = DateTimeOffset.UtcNow }, default);
         Assert.Contains(" #", cyrillic.Person.Name, StringComparison.Ordinal);
+
+        // Approver groups name persons by id or by name: nobody may be called what another's id is.
+        var called = await directory.SignInAsync(
+            new Persons.ProviderIdentity { Issuer = "https://other.example", Subject = "z", Name = _alice.Person, AuthenticatedAt = DateTimeOffset.UtcNow }, default);
+        Assert.StartsWith($"{_alice.Person} #", called.Person.Name, StringComparison.Ordinal);
     }
 
     [Fact]

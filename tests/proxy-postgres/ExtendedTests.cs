@@ -76,6 +76,38 @@ public sealed class ExtendedTests(ServerFixture server)
     }
 
     [Fact]
+    public async Task Names_that_the_server_takes_for_one_another_give_no_permit()
+    {
+        await server.DirectAsync("create table alias(a int); insert into alias values (1);");
+        await using var gateway = new Gateway(server.Port);
+        gateway.Decider.By(hold: ["DELETE"]);
+        using var client = await RawClient.LogInAsync(gateway.Port);
+
+        // The server keeps 63 bytes of a name: these three are one statement to it.
+        var name = new string('a', 63);
+        client.Parse(name + "1", "select 1").Close('S', name + "2").Parse(name + "3", "delete from alias").Bind("", name + "1").Execute("").Sync();
+        await client.FlushAsync();
+        Reply? last = null;
+        while (await client.TryReadAsync() is { } reply)
+        {
+            last = reply;
+        }
+
+        Assert.Equal(("FATAL", "42622"), (last!.Field('V'), last.Field('C')));
+        Assert.Equal("1\n", await server.DirectAsync("select count(*) from alias;"));
+    }
+
+    [Fact]
+    public async Task A_name_of_63_bytes_is_good()
+    {
+        await using var gateway = new Gateway(server.Port);
+        using var client = await RawClient.LogInAsync(gateway.Port);
+        var name = new string('a', 63);
+        client.Parse(name, "select 1").Bind(name, name).Execute(name).Sync();
+        Assert.Equal("12DCZ", (await client.RunAsync()).Types());
+    }
+
+    [Fact]
     public async Task A_failed_parse_ends_the_unnamed_statement()
     {
         await using var gateway = new Gateway(server.Port);
@@ -188,6 +220,8 @@ public sealed class ExtendedTests(ServerFixture server)
     [InlineData("select set_config('standard_conforming_strings', 'off', false)")]
     [InlineData("set local client_encoding = 'SJIS'")]
     [InlineData("set names 'LATIN1'")]
+    [InlineData("select set_config('client_' || 'encoding', 'SJIS', false)")]
+    [InlineData("update pg_settings set setting = 'SJIS' where name = 'client_encoding'")]
     public async Task Forced_settings_stay(string text)
     {
         await using var gateway = new Gateway(server.Port);

@@ -466,6 +466,8 @@ internal sealed class MemoryRecording(MemoryRecorder recorder, SessionStartEntry
 
     public void Fail() => _failed.Cancel();
 
+    public void ClearReceipts() => _receipts.Clear();
+
     public void Flush()
     {
         foreach (var receipt in _receipts)

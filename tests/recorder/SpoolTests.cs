@@ -87,6 +87,53 @@ public sealed class SpoolTests : IDisposable
     }
 
     [Fact]
+    public async Task One_sync_covers_all_that_run_beside_the_first_that_is_waited_for()
+    {
+        await using var spool = Open(new CollectingTransport(_signer), options => options with { LazyDelay = TimeSpan.FromMinutes(1) });
+        var recordings = await SeveralAtOnceAsync(spool);
+        _storage.Running.Reset();
+        var receipts = recordings.Select(recording => recording.Append(Make.Operation(1000), RecordLevel.Durable)).ToList();
+        var first = receipts[0].WaitAsync(default).AsTask();
+        Assert.All(receipts, receipt => Assert.False(receipt.IsDurable));
+        _storage.Running.Set();
+        await first;
+        Assert.All(receipts, receipt => Assert.True(receipt.IsDurable));
+    }
+
+    [Fact]
+    public async Task What_is_not_waited_for_is_written_soon_all_the_same()
+    {
+        await using var spool = Open(new CollectingTransport(_signer));
+        var recordings = await SeveralAtOnceAsync(spool);
+        var receipts = recordings.Select(recording => recording.Append(Make.Operation(1000), RecordLevel.Durable)).ToList();
+        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+        while (!receipts.TrueForAll(receipt => receipt.IsDurable))
+        {
+            await Task.Delay(1, limit.Token);
+        }
+    }
+
+    /// <summary>Sessions whose entries were waited for together, so that the writer expects more of them at once.</summary>
+    private async Task<List<ISessionRecording>> SeveralAtOnceAsync(Spool spool)
+    {
+        var recordings = new List<ISessionRecording>();
+        for (var number = 1; number <= 3; number++)
+        {
+            recordings.Add(await spool.OpenAsync($"ses_{number}", Make.Start(), default));
+        }
+
+        for (var operation = 1; spool.Writer.IsEager; operation++)
+        {
+            _storage.Running.Reset();
+            var waits = recordings.Select(recording => recording.Append(Make.Operation(operation), RecordLevel.Durable).WaitAsync(default).AsTask()).ToList();
+            _storage.Running.Set();
+            await Task.WhenAll(waits);
+        }
+
+        return recordings;
+    }
+
+    [Fact]
     public async Task An_acknowledged_receipt_waits_for_the_recorder()
     {
         var transport = new CollectingTransport(_signer) { Away = true };

@@ -25,6 +25,9 @@ public interface IEvidence
     /// <summary>Who decides, with the groups of the request that they are in.</summary>
     ValueTask<Decider> DeciderAsync(RequestSpec spec, string token, CancellationToken cancellation);
 
+    /// <summary>Those of the persons who may approve no longer: unknown, disabled, not enrolled, or the requester under another account.</summary>
+    ValueTask<IReadOnlyList<string>> GoneAsync(RequestSpec spec, IEnumerable<string> approvers, CancellationToken cancellation);
+
     /// <summary>The person of an access token for approval.</summary>
     ValueTask<string> PersonAsync(string token, CancellationToken cancellation);
 

@@ -83,7 +83,9 @@ public sealed class RequestShell
                 return new Open(open.Spec.Id, open.Spec);
             case DecideMessage decide:
                 var by = await _parts.Evidence.DeciderAsync(document!.Spec, decide.Token, cancellation);
-                return decide.Approve ? new Approve("", by, decide.Digest, decide.Comment) : new Deny("", by, decide.Digest, decide.Comment);
+                return decide.Approve
+                    ? new Approve("", by with { Gone = await GoneAsync(document, cancellation) }, decide.Digest, decide.Comment)
+                    : new Deny("", by, decide.Digest, decide.Comment);
             case ExplainMessage explain:
                 return new Explain("", await _parts.Evidence.PersonAsync(explain.Token, cancellation), explain.Reason);
             case WithdrawMessage { Token: { } token }:
@@ -91,10 +93,13 @@ public sealed class RequestShell
             case WithdrawMessage { Assertion: { } assertion }:
                 return new Withdraw("", (await _parts.Evidence.SessionAsync(assertion, cancellation)).Person);
             case RedeemMessage redeem when document!.Spec.IsControl:
-                return new Redeem(redeem.RedemptionId, redeem.Service, "", "", redeem.Index, redeem.Digest);
+                return new Redeem(redeem.RedemptionId, redeem.Service, "", "", redeem.Index, redeem.Digest) { Gone = await GoneAsync(document, cancellation) };
             case RedeemMessage redeem:
                 var session = await _parts.Evidence.SessionAsync(redeem.Assertion, cancellation);
-                return new Redeem(redeem.RedemptionId, redeem.Service, session.Person, session.Connection, redeem.Index, redeem.Digest);
+                return new Redeem(redeem.RedemptionId, redeem.Service, session.Person, session.Connection, redeem.Index, redeem.Digest)
+                {
+                    Gone = await GoneAsync(document, cancellation),
+                };
             case RevokeMessage revoke:
                 return new Revoke("", await _parts.Evidence.DeciderAsync(document!.Spec, revoke.Token, cancellation), revoke.Comment);
             case ReadMessage:
@@ -103,6 +108,12 @@ public sealed class RequestShell
                 throw new EvidenceRejectedException("there is no evidence of who asks");
         }
     }
+
+    // Only while it matters: what has ended is answered as before, whether identity can be asked or not. A bootstrap approval is the first person's own.
+    private ValueTask<IReadOnlyList<string>> GoneAsync(RequestDocument document, CancellationToken cancellation) =>
+        document is { State: WorkflowState.Pending or WorkflowState.Approved, Bootstrap: false }
+            ? _parts.Evidence.GoneAsync(document.Spec, document.Votes.Where(vote => vote.Approved).Select(vote => vote.Person).ToList(), cancellation)
+            : ValueTask.FromResult<IReadOnlyList<string>>([]);
 
     // Signed before the save, once: every later answer has the same bytes.
     private RequestDocument Complete(RequestDocument document) =>

@@ -34,6 +34,8 @@ public static class ApprovalService
         services.AddSingleton<TokenEvidence>();
         services.AddSingleton<IEvidence>(provider => provider.GetRequiredService<TokenEvidence>());
         services.AddSingleton<IGrantSigner, GrantSigner>();
+        services.AddMetrics();
+        services.AddSingleton<ApprovalMetrics>();
         services.AddSingleton<RequestEvents>();
         services.AddSingleton<IEffects<RequestDocument, RequestEffect>>(provider => provider.GetRequiredService<RequestEvents>());
         services.AddSingleton<RequestViews>();

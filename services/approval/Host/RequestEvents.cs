@@ -7,7 +7,7 @@ using Countersign.Recorder.Contracts;
 namespace Countersign.Approval.Host;
 
 /// <summary>Tells the others: what happened, from the outbox; and what was refused, at once.</summary>
-internal sealed partial class RequestEvents(IEventBus bus, TimeProvider clock, ILogger<RequestEvents> logger) : IEffects<RequestDocument, RequestEffect>
+internal sealed partial class RequestEvents(IEventBus bus, ApprovalMetrics metrics, TimeProvider clock, ILogger<RequestEvents> logger) : IEffects<RequestDocument, RequestEffect>
 {
     internal const string Changed = "countersign.request.changed";
     internal const string Audit = "countersign.audit";
@@ -25,6 +25,12 @@ internal sealed partial class RequestEvents(IEventBus bus, TimeProvider clock, I
                 await PublishAsync(Topics.Audit, id, Audit, Event(document.Spec, effect, id), cancellation);
             }
 
+            // Once each: what could not be told is told, and counted, again.
+            foreach (var effect in effects)
+            {
+                metrics.Happened(document, effect);
+            }
+
             return true;
         }
         catch (PortUnavailableException error)
@@ -38,6 +44,7 @@ internal sealed partial class RequestEvents(IEventBus bus, TimeProvider clock, I
     public async ValueTask RefusedAsync(
         string action, string person, string name, string subject, string code, IReadOnlyDictionary<string, string>? details = null)
     {
+        metrics.Refused(action, code);
         var refused = new AuditEvent
         {
             Id = $"approval-refused-{Guid.NewGuid():N}",

@@ -69,6 +69,25 @@ internal sealed class TokenEvidence(ITrustedKeys trusted, Directory directory, T
     public ValueTask<PersonStanding?> RequesterStandingAsync(RequestSpec spec, CancellationToken cancellation) =>
         directory.StandingAsync(spec.Requester.Person, cancellation);
 
+    /// <inheritdoc/>
+    public async ValueTask<IReadOnlyList<string>> GoneAsync(RequestSpec spec, IEnumerable<string> approvers, CancellationToken cancellation)
+    {
+        var gone = new List<string>();
+        IReadOnlyList<string>? requester = null;
+        foreach (var person in approvers)
+        {
+            requester ??= (await RequesterStandingAsync(spec, cancellation))?.SameAs ?? [];
+            if (requester.Contains(person, StringComparer.Ordinal)
+                || await directory.StandingAsync(person, cancellation) is not { Enrolled: true, Disabled: false } standing
+                || standing.SameAs.Contains(spec.Requester.Person, StringComparer.Ordinal))
+            {
+                gone.Add(person);
+            }
+        }
+
+        return gone;
+    }
+
     public async ValueTask<string> PersonAsync(string token, CancellationToken cancellation) =>
         (await AccessAsync(token, AppIds.Approval, cancellation)).Person;
 

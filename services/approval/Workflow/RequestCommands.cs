@@ -27,6 +27,8 @@ public sealed record Decider
     public bool BootstrapOpen { get; init; }
     /// <summary>Persons who count as the requester now (links may be newer than the request).</summary>
     public IReadOnlyList<string> RequesterSameAs { get; init; } = [];
+    /// <summary>Those who approved before and could not any more: disabled, or no longer enrolled.</summary>
+    public IReadOnlyList<string> Gone { get; init; } = [];
 }
 
 /// <summary>A person agrees.</summary>
@@ -54,7 +56,11 @@ public sealed record Withdraw(string Id, string Person) : RequestCommand(Id);
 /// <param name="Connection">Connection of the session; for a control request not asked.</param>
 /// <param name="Index">Which operation.</param>
 /// <param name="Digest">Its digest as it is about to run.</param>
-public sealed record Redeem(string Id, string Service, string Person, string Connection, int Index, string Digest) : RequestCommand(Id);
+public sealed record Redeem(string Id, string Service, string Person, string Connection, int Index, string Digest) : RequestCommand(Id)
+{
+    /// <summary>Those who approved and could not any more: disabled, no longer enrolled, or the requester under another account since.</summary>
+    public IReadOnlyList<string> Gone { get; init; } = [];
+}
 
 /// <summary>Takes an approval back. The requester or any enrolled person may: it only takes something away.</summary>
 public sealed record Revoke(string Id, Decider By, string Comment) : RequestCommand(Id);

@@ -108,7 +108,8 @@ public sealed class RequestWorkflow : IWorkflow<RequestDocument, RequestCommand>
             return Refuse(document, RefusalCodes.AlreadyCounted, $"You have approved this already as {same.Name}; a person counts once.");
         }
 
-        IReadOnlyList<Vote> votes = [.. document.Votes, vote];
+        // Who was disabled or turned out to be the requester since they agreed counts no longer; that they did is in the audit events.
+        IReadOnlyList<Vote> votes = [.. document.Votes.Where(earlier => !by.Gone.Contains(earlier.Person) && !by.RequesterSameAs.Contains(earlier.Person)), vote];
         if (!bootstrap && Quorum.Missing(document.Spec.AllOf, votes) > 0)
         {
             return Done(Move(document, command.Id, "approve", WorkflowState.Pending, by.Person, by.Name, now, command.Comment) with { Votes = votes });
@@ -265,6 +266,12 @@ public sealed class RequestWorkflow : IWorkflow<RequestDocument, RequestCommand>
         if (command.Index != next)
         {
             return Refuse(document, RefusalCodes.OutOfOrder, $"Operations are redeemed in order; the next one is number {next}.");
+        }
+
+        if (!document.Bootstrap && document.Votes.Any(vote => command.Gone.Contains(vote.Person))
+            && Quorum.Missing(spec.AllOf, [.. document.Votes.Where(vote => !command.Gone.Contains(vote.Person))]) > 0)
+        {
+            return Refuse(document, RefusalCodes.WrongState, "Somebody who approved it may approve no longer: ask again.");
         }
 
         if (command.Digest != spec.Operations[next].Digest)

@@ -27,6 +27,7 @@ public sealed class NativeLogins
     private readonly AuditTrail _audit;
     private readonly TimeProvider _time;
     private readonly byte[] _mockSecret;
+    private readonly IdentityMetrics _metrics;
     private readonly LoginThrottle _perName;
     private readonly LoginThrottle _perAddress;
     private readonly Lock _gate = new();
@@ -39,11 +40,12 @@ public sealed class NativeLogins
     /// <param name="key">Identity's key, for assertions.</param>
     /// <param name="mockSecret">Persistent secret from which salts of unknown names are made; at least 32 bytes.</param>
     /// <param name="audit">Audit trail.</param>
+    /// <param name="metrics">Counts those that succeed; the others are audited.</param>
     /// <param name="time">Clock.</param>
-    public NativeLogins(AccessCredentials credentials, PersonDirectory persons, SigningKey key, byte[] mockSecret, AuditTrail audit, TimeProvider time)
+    public NativeLogins(AccessCredentials credentials, PersonDirectory persons, SigningKey key, byte[] mockSecret, AuditTrail audit, IdentityMetrics metrics, TimeProvider time)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(mockSecret.Length, 32);
-        (_credentials, _persons, _key, _audit, _time, _mockSecret) = (credentials, persons, key, audit, time, mockSecret);
+        (_credentials, _persons, _key, _audit, _metrics, _time, _mockSecret) = (credentials, persons, key, audit, metrics, time, mockSecret);
         _perName = new LoginThrottle(burst: 30, TimeSpan.FromSeconds(1), capacity: 10_000, time);
         _perAddress = new LoginThrottle(burst: 60, TimeSpan.FromSeconds(1), capacity: 10_000, time);
     }
@@ -146,6 +148,7 @@ public sealed class NativeLogins
             IssuedAt = now.ToUnixTimeSeconds(),
             ExpiresAt = credential.ExpiresAt.ToUnixTimeSeconds(),
         };
+        _metrics.LoggedIn("native", "ok");
         return new NativeLoginResult(Convert.ToBase64String(signature!), _key.Sign(TokenTypes.Session, assertion));
     }
 

@@ -117,7 +117,7 @@ public sealed class IdTokens(ProviderOptions options, ProviderMetadata metadata,
         {
             Issuer = metadata.Issuer,
             Subject = subject,
-            Name = names.Select(name => Text(claims, name)).FirstOrDefault(name => !string.IsNullOrWhiteSpace(name)) ?? subject,
+            Name = names.Select(name => NameIn(claims, name)).FirstOrDefault(name => !string.IsNullOrWhiteSpace(name)) ?? subject,
             Groups = Groups(claims),
             Acr = Text(claims, "acr") is { Length: <= 256 } acr ? acr : null,
             Amr = [.. Strings(claims, "amr").Where(method => method.Length <= 64).Take(20)],
@@ -162,6 +162,13 @@ public sealed class IdTokens(ProviderOptions options, ProviderMetadata metadata,
             _ => [],
         };
     }
+
+    // Policies and approver groups may name persons by this: an address that the provider says it has not verified is anybody's.
+    private static string? NameIn(JsonElement claims, string name)
+        => name == "email" && claims.TryGetProperty("email_verified", out var verified)
+            && (verified.ValueKind == JsonValueKind.False || (verified.ValueKind == JsonValueKind.String && verified.GetString() != "true"))
+            ? null
+            : Text(claims, name);
 
     private static string? Text(JsonElement claims, string name)
         => claims.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;

@@ -35,7 +35,7 @@ internal static class BrowserRoutes
 
     private static async Task<IResult> CompleteAsync(
         HttpContext context, string? code, string? state, string? iss, string? error, BrowserLogin login, ReturnTargets targets, IdentityOptions options,
-        PersonDirectory persons, LoginCodes codes, AuditTrail audit, CancellationToken cancellation)
+        PersonDirectory persons, LoginCodes codes, AuditTrail audit, IdentityMetrics metrics, CancellationToken cancellation)
     {
         if (string.IsNullOrEmpty(state) || state.Length > 128 || login.Find(context.Request.Cookies[CookieName(state)], state) is not { } attempt)
         {
@@ -45,6 +45,7 @@ internal static class BrowserRoutes
         context.Response.Cookies.Delete(CookieName(state), Cookie(options));
         if (error is not null || string.IsNullOrEmpty(code) || targets.Find(attempt.Return) is not { } target)
         {
+            metrics.LoggedIn("provider", "refused");
             return Page(403, "The provider did not log you in.");
         }
 
@@ -58,10 +59,12 @@ internal static class BrowserRoutes
         }
         catch (TokenRejectedException rejected)
         {
+            metrics.LoggedIn("provider", "refused");
             return Page(403, $"The login was refused: {rejected.Message}.");
         }
         catch (IdentityException refused)
         {
+            metrics.LoggedIn("provider", "refused");
             return Page(refused.Status, refused.Message);
         }
     }

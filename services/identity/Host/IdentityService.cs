@@ -14,19 +14,21 @@ namespace Countersign.Identity.Host;
 /// <summary>Composition of identity. The platform (state, bus, keys, clients) and hosting come from whoever composes the process.</summary>
 public static class IdentityService
 {
-    /// <summary>Registers identity.</summary>
-    /// <exception cref="OptionsValidationException">The configuration is wrong; lists everything that is.</exception>
+    /// <summary>Registers identity. What is wrong with its configuration stops the host at start, together with what is wrong with others'.</summary>
     public static IHostApplicationBuilder AddIdentityService(this IHostApplicationBuilder builder)
     {
         var options = IdentityOptions.Read(builder.Configuration);
         var errors = options.Errors(builder.Environment);
-        if (errors.Count > 0)
-        {
-            throw new OptionsValidationException(nameof(IdentityOptions), typeof(IdentityOptions), errors);
-        }
-
         var services = builder.Services;
         services.AddSingleton(options);
+        services.AddSingleton<IValidateOptions<IdentityOptions>>(new IdentityOptionsCheck(errors));
+        services.AddOptions<IdentityOptions>().ValidateOnStart();
+        if (errors.Count > 0)
+        {
+            // Nothing is built from options that are wrong; the check says so when the host starts.
+            return builder;
+        }
+
         services.AddSingleton(options.Provider);
         services.AddSingleton<ReturnTargets>();
         services.AddSingleton<IdentityReadiness>();
@@ -57,6 +59,12 @@ public static class IdentityService
     public static IEndpointRouteBuilder MapIdentityService(this IEndpointRouteBuilder app)
     {
         var options = app.ServiceProvider.GetRequiredService<IdentityOptions>();
+        if (app.ServiceProvider.GetService<ProviderOptions>() is null)
+        {
+            // Wrong options: the host won't start.
+            return app;
+        }
+
         if (options.DevIssuer.Enabled)
         {
             // OpenIddict answers its protocol endpoints from here.
@@ -76,7 +84,10 @@ public static class IdentityService
     {
         services.AddSingleton(provider => new Bootstrap(State(provider), Path.Combine(Path.GetFullPath(options.Data), "bootstrap-token")));
         services.AddSingleton(provider => new PersonDirectory(State(provider), provider.GetRequiredService<Bootstrap>(), Time(provider)));
-        services.AddSingleton(provider => new AuditTrail(State(provider), provider.GetRequiredService<IEventBus>(), Time(provider)));
+        services.AddMetrics();
+        services.AddSingleton<IdentityMetrics>();
+        services.AddSingleton(provider => new AuditTrail(
+            State(provider), provider.GetRequiredService<IEventBus>(), provider.GetRequiredService<IdentityMetrics>(), Time(provider)));
     }
 
     private static void AddCredentials(IServiceCollection services, IdentityOptions options)
@@ -91,7 +102,8 @@ public static class IdentityService
         services.AddSingleton(provider => new LoginCodes(Time(provider)));
         services.AddSingleton(provider => new NativeLogins(
             provider.GetRequiredService<AccessCredentials>(), provider.GetRequiredService<PersonDirectory>(), Key(provider),
-            MockSecret(Path.Combine(Path.GetFullPath(options.Data), "keys", "identity.mock")), provider.GetRequiredService<AuditTrail>(), Time(provider)));
+            MockSecret(Path.Combine(Path.GetFullPath(options.Data), "keys", "identity.mock")), provider.GetRequiredService<AuditTrail>(),
+            provider.GetRequiredService<IdentityMetrics>(), Time(provider)));
     }
 
     private static void AddFederation(IServiceCollection services, IdentityOptions options)
@@ -119,6 +131,13 @@ public static class IdentityService
     private static SigningKey Key(IServiceProvider provider) => provider.GetRequiredKeyedService<SigningKey>(AppIds.Identity);
 
     private static TimeProvider Time(IServiceProvider provider) => provider.GetRequiredService<TimeProvider>();
+}
+
+/// <summary>Stops the host at start where the options are wrong.</summary>
+internal sealed class IdentityOptionsCheck(IReadOnlyList<string> errors) : IValidateOptions<IdentityOptions>
+{
+    public ValidateOptionsResult Validate(string? name, IdentityOptions options) =>
+        errors.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(errors);
 }
 
 /// <summary>Turns refusals of identity's parts into problem details.</summary>

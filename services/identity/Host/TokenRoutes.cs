@@ -44,7 +44,7 @@ internal static class TokenRoutes
 
     private static async Task<IResult> ExchangeAsync(
         TokenRequest ask, HttpContext context, IdTokens idTokens, ProviderOptions provider, PersonDirectory persons, AccessTokens tokens, LoginCodes codes,
-        AuditTrail audit, ITrustedKeys keys, TimeProvider time, CancellationToken cancellation)
+        AuditTrail audit, IdentityMetrics metrics, ITrustedKeys keys, TimeProvider time, CancellationToken cancellation)
     {
         switch (ask.Grant)
         {
@@ -56,7 +56,7 @@ internal static class TokenRoutes
                     throw new IdentityException(400, "audience-unknown", "audience must name one service.");
                 }
 
-                return Results.Ok(await LogInAsync(ask, idTokens, provider, persons, tokens, audit, cancellation));
+                return Results.Ok(await LogInAsync(ask, idTokens, provider, persons, tokens, audit, metrics, cancellation));
             case "login_code":
                 // The one grant that a service uses, with its own token: the code is worth nothing to anybody else.
                 var service = await CallingServiceAsync(context, keys, time);
@@ -92,7 +92,7 @@ internal static class TokenRoutes
 
     private static async Task<IssuedTokens> LogInAsync(
         TokenRequest ask, IdTokens idTokens, ProviderOptions provider, PersonDirectory persons, AccessTokens tokens, AuditTrail audit,
-        CancellationToken cancellation)
+        IdentityMetrics metrics, CancellationToken cancellation)
     {
         ProviderIdentity who;
         try
@@ -101,6 +101,7 @@ internal static class TokenRoutes
         }
         catch (TokenRejectedException error)
         {
+            metrics.LoggedIn("provider", "refused");
             throw new IdentityException(401, "id-token-rejected", error.Message);
         }
 

@@ -8,7 +8,7 @@ namespace Countersign.Identity.Persons;
 /// Identity's audit events. Each is stored before it is published and deleted after, so that a crash or a broker that is away loses none;
 /// <see cref="FlushAsync"/> publishes what was left over, with the same id.
 /// </summary>
-public sealed class AuditTrail(IStateStore store, IEventBus bus, TimeProvider time)
+public sealed class AuditTrail(IStateStore store, IEventBus bus, IdentityMetrics metrics, TimeProvider time)
 {
     /// <summary>CloudEvents type of audit events.</summary>
     public const string EventType = "countersign.audit";
@@ -41,6 +41,7 @@ public sealed class AuditTrail(IStateStore store, IEventBus bus, TimeProvider ti
             Details = details ?? new Dictionary<string, string>(),
         };
         await _outbox.TryAddAsync(audit.Id, audit, cancellation);
+        metrics.Audited(action, success);
         await TryPublishAsync(audit, cancellation);
     }
 

@@ -31,9 +31,9 @@ public static class PersonNames
 
     /// <summary>
     /// Whether a name can look like another one without being it: beyond ASCII there are letters that look alike, and accents that can be written in
-    /// two ways. Such a name always shows a part of its person's id.
+    /// two ways. Nor may a name be another person's id, since groups and policies take either. Such a name always shows a part of its person's id.
     /// </summary>
-    public static bool CanDeceive(string name) => name.Any(c => c > '~');
+    public static bool CanDeceive(string name) => name.Any(c => c > '~') || name.StartsWith("per_", StringComparison.OrdinalIgnoreCase);
 
     /// <summary>Two names with the same key are the same name.</summary>
     public static string Key(string name) => name.ToLowerInvariant();

@@ -6,14 +6,17 @@ using Countersign.Recorder.Contracts;
 namespace Countersign.Policy.Host;
 
 /// <summary>Tells the others what happened. Ids are stable: who tells again tells the same.</summary>
-internal sealed class AuditTrail(IEventBus bus)
+internal sealed class AuditTrail(IEventBus bus, PolicyMetrics metrics)
 {
     private const string Audit = "countersign.audit";
     private const string Bundle = "countersign.bundle";
     private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
 
-    public ValueTask RequestedAsync(ChangeDocument change, CancellationToken cancellation) =>
-        PublishAsync("bundle.change-requested", change, change.CreatedAt, success: true, cancellation);
+    public async ValueTask RequestedAsync(ChangeDocument change, CancellationToken cancellation)
+    {
+        await PublishAsync("bundle.change-requested", change, change.CreatedAt, success: true, cancellation);
+        metrics.Changed("requested");
+    }
 
     public async ValueTask EndedAsync(ChangeDocument change, CancellationToken cancellation)
     {
@@ -27,22 +30,28 @@ internal sealed class AuditTrail(IEventBus bus)
         {
             await PublishAsync($"bundle.change-{change.State}", change, change.EndedAt ?? change.CreatedAt, success: false, cancellation);
         }
+
+        metrics.Changed(change.State);
     }
 
     /// <summary>A change that was not even asked for, because it can't be.</summary>
-    public ValueTask RejectedAsync(string person, string name, string code, DateTimeOffset at, CancellationToken cancellation) => PublishAsync(
-        new AuditEvent
-        {
-            Id = $"policy-rejected-{Guid.NewGuid():N}",
-            Service = AppIds.Policy,
-            Action = "bundle.change-rejected",
-            At = at,
-            Person = person,
-            Name = name,
-            Success = false,
-            Details = new Dictionary<string, string> { ["code"] = code },
-        },
-        cancellation);
+    public ValueTask RejectedAsync(string person, string name, string code, DateTimeOffset at, CancellationToken cancellation)
+    {
+        metrics.Changed("rejected");
+        return PublishAsync(
+            new AuditEvent
+            {
+                Id = $"policy-rejected-{Guid.NewGuid():N}",
+                Service = AppIds.Policy,
+                Action = "bundle.change-rejected",
+                At = at,
+                Person = person,
+                Name = name,
+                Success = false,
+                Details = new Dictionary<string, string> { ["code"] = code },
+            },
+            cancellation);
+    }
 
     private ValueTask PublishAsync(string action, ChangeDocument change, DateTimeOffset at, bool success, CancellationToken cancellation) => PublishAsync(
         new AuditEvent

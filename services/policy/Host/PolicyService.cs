@@ -22,6 +22,8 @@ public static class PolicyService
         services.AddSingleton<PolicyState>();
         services.AddSingleton<ChangeStore>();
         services.AddSingleton<ServiceCalls>();
+        services.AddMetrics();
+        services.AddSingleton<PolicyMetrics>();
         services.AddSingleton<AuditTrail>();
         services.AddSingleton<ChangeService>();
         services.AddSingleton<Questions>();

@@ -17,8 +17,8 @@ namespace Countersign.Proxy.Host;
 /// <summary>Opens the data path when the process starts and drains it when the process stops.</summary>
 internal sealed class ProxyListener(
     IOptions<ProxyOptions> options, GatewayCertificate certificate, INativeLogins logins, IConnections connections, ISessionAdmission admission,
-    SqlParser parser, PostgresCatalogs catalogs, IDecider decider, IApprovals approvals, Spool spool, SessionRegistry sessions, IBundleSource bundles,
-    IFreshness freshness, TimeProvider clock, ILogger<PostgresListener> logger) : IHostedService, IAsyncDisposable
+    SqlParser parser, PostgresCatalogs catalogs, IDecider decider, IApprovals approvals, Spool spool, ISessionRecorder recorder, SessionRegistry sessions, IBundleSource bundles,
+    IFreshness freshness, TimeProvider clock, ILogger<PostgresListener> logger) : IHostedLifecycleService, IAsyncDisposable
 {
     private readonly ProxyOptions _options = options.Value;
     private PostgresListener? _postgres;
@@ -57,7 +57,7 @@ internal sealed class ProxyListener(
                 Catalogs = catalogs,
                 Decider = decider,
                 Approvals = approvals,
-                Recorder = spool,
+                Recorder = recorder,
                 Clock = clock,
             },
             logger);
@@ -65,15 +65,23 @@ internal sealed class ProxyListener(
         return Task.CompletedTask;
     }
 
-    public async Task StopAsync(CancellationToken cancellationToken)
+    /// <summary>Drains before anything stops: what runs still needs its record, and in one process the other services are behind the same web server.</summary>
+    public async Task StoppingAsync(CancellationToken cancellationToken)
     {
         sessions.Drain();
         if (_postgres is { } postgres)
         {
             await postgres.StopAsync().ConfigureAwait(false);
         }
-
     }
+
+    public Task StartingAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public Task StartedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public Task StoppedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
     public async ValueTask DisposeAsync()
     {

@@ -36,12 +36,22 @@ public static class ProxyService
         }).ValidateOnStart();
         services.AddSingleton<IValidateOptions<ProxyOptions>, ProxyOptionsValidator>();
 
+        // The host must not cut off the drain, the farewell to those that are left, and what is still to be shipped.
+        services.AddOptions<HostOptions>().Configure<IOptions<ProxyOptions>>((host, proxy) =>
+        {
+            var needed = proxy.Value.DrainTimeout + TimeSpan.FromSeconds(25);
+            host.ShutdownTimeout = host.ShutdownTimeout > needed ? host.ShutdownTimeout : needed;
+        });
+
         services.AddSingleton<GatewayCertificate>();
         services.AddSingleton(provider => GroupKey.LoadOrCreate(System.IO.Path.Combine(
             provider.GetRequiredService<EmbeddedData>().Keys, $"proxy-group-{provider.GetRequiredService<IOptions<ProxyOptions>>().Value.Group}.key")));
         AddControlPlane(services);
         AddPath(services);
         services.AddRecording(builder.Configuration);
+        services.AddMetrics();
+        services.AddSingleton<ProxyMetrics>();
+        services.AddHostedService(provider => provider.GetRequiredService<ProxyMetrics>());
         services.AddSingleton<ProxyListener>();
         services.AddHostedService(provider => provider.GetRequiredService<ProxyListener>());
         services.AddReadiness("proxy", static (provider, _) => ValueTask.FromResult(provider.GetRequiredService<ProxyListener>().Problem));
@@ -61,6 +71,7 @@ public static class ProxyService
         services.AddSingleton<IFreshness>(provider => provider.GetRequiredService<Freshness>());
         services.AddSingleton<SessionRegistry>();
         services.AddSingleton<HighestBundle>();
+        services.AddSingleton<HighestRevocation>();
         services.AddSingleton<BundleWatch>();
         services.AddSingleton<IBundleSource>(provider => provider.GetRequiredService<BundleWatch>());
         services.AddHostedService(provider => provider.GetRequiredService<BundleWatch>());
@@ -68,7 +79,8 @@ public static class ProxyService
         services.AddHostedService(provider => provider.GetRequiredService<RevocationWatch>());
         services.AddSingleton<HttpApprovals>();
         services.AddSingleton<IApprovals>(provider => provider.GetRequiredService<HttpApprovals>());
-        services.AddSingleton<INativeLogins, HttpNativeLogins>();
+        services.AddSingleton<HttpNativeLogins>();
+        services.AddSingleton<INativeLogins, MeasuredLogins>();
         services.AddSingleton<IConnections, BundleConnections>();
         services.AddSingleton<ISessionAdmission, SessionAdmission>();
         Subscribe(services, Topics.Policy, static (provider, change) => provider.GetRequiredService<BundleWatch>().OnEventAsync(change));

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Countersign.Approval.Contracts;
 using Countersign.Policy.Contracts;
 using Countersign.Proxy.Path.Decide;
@@ -31,9 +32,10 @@ public sealed class OperationPath(IDecider decider, IApprovals approvals, TimePr
 
         // 3 Decide: here, against the current bundle. An error while deciding is a deny.
         var (decision, masking) = decider.Decide(session, understood, clock.GetUtcNow());
+        using var span = decision.Outcome == Outcome.Allow ? null : PathTelemetry.Operation(session, operation, understood, decision);
         if (decision.Outcome == Outcome.Deny)
         {
-            return await RefuseAsync(session, operation, understood, decision, Refusals.ByPolicy(decision), peer, cancellation).ConfigureAwait(false);
+            return await RefuseAsync(session, operation, understood, decision, Refusals.ByPolicy(decision), peer, span, cancellation).ConfigureAwait(false);
         }
 
         RedeemedGrant? grant = null;
@@ -44,7 +46,7 @@ public sealed class OperationPath(IDecider decider, IApprovals approvals, TimePr
             var held = await hold.WaitAsync(operation, understood, decision, peer, cancellation).ConfigureAwait(false);
             if (held.Refusal is { } refused)
             {
-                return await RefuseAsync(session, operation, understood, decision, refused, peer, cancellation).ConfigureAwait(false);
+                return await RefuseAsync(session, operation, understood, decision, refused, peer, span, cancellation).ConfigureAwait(false);
             }
 
             // 5 Redeem: decided again under the bundle of now, then once, at the workflow.
@@ -52,7 +54,7 @@ public sealed class OperationPath(IDecider decider, IApprovals approvals, TimePr
             var redeemed = await hold.RedeemAsync(operation, held, decision, peer, cancellation).ConfigureAwait(false);
             if (redeemed.Refusal is { } late)
             {
-                return await RefuseAsync(session, operation, understood, decision, late, peer, cancellation).ConfigureAwait(false);
+                return await RefuseAsync(session, operation, understood, decision, late, peer, span, cancellation).ConfigureAwait(false);
             }
 
             grant = redeemed.Grant;
@@ -63,12 +65,15 @@ public sealed class OperationPath(IDecider decider, IApprovals approvals, TimePr
         var receipt = session.Recording.Append(Entry(operation, understood, decision, grant, null), level);
         if (!receipt.IsDurable && (grant is not null || !RecordLevels.OnlyReads(understood.Facts)))
         {
+            var began = PathTelemetry.RecordWaitBegins();
             await receipt.WaitAsync(cancellation).ConfigureAwait(false);
+            PathTelemetry.RecordWaited(began);
         }
 
         // 7 Forward: the only place where a permit is made.
         var permit = new Permit(operation, decision, grant, receipt, masking);
         await peer.ForwardAsync(operation, permit, cancellation).ConfigureAwait(false);
+        PathTelemetry.Forwarded(span, operation, understood, grant);
 
         // 8 Mask and 9 Complete follow in the adapter as results arrive: the permit carries the plan, the receipt guards the first byte.
         return true;
@@ -76,12 +81,13 @@ public sealed class OperationPath(IDecider decider, IApprovals approvals, TimePr
 
     private static async ValueTask<bool> RefuseAsync(
         PathSession session, Operation operation, UnderstoodOperation understood, Decision decision, Refusal refusal, IOperationPeer peer,
-        CancellationToken cancellation)
+        Activity? span, CancellationToken cancellation)
     {
         // A refusal is evidence too: the person is told only once it is recorded.
         var receipt = session.Recording.Append(Entry(operation, understood, decision, null, refusal), RecordLevel.Durable);
         await receipt.WaitAsync(cancellation).ConfigureAwait(false);
         await peer.RefuseAsync(operation, refusal, cancellation).ConfigureAwait(false);
+        PathTelemetry.Refused(span, operation, understood, refusal);
         return false;
     }
 

@@ -365,7 +365,7 @@ public sealed class PostgresListener : IAsyncDisposable
             };
             var decider = new ProtocolRules(_services.Decider, canMask: masks is not null);
             var path = new OperationPath(decider, _services.Approvals, _services.Clock);
-            var operations = new PostgresOperations(context, path, decider, new OperationTexts(pathSession, _services.Parser, masks));
+            var operations = new PostgresOperations(context, path, decider, new OperationTexts(pathSession, _services.Parser, masks, GrammarMatches(target)));
             var running = new PostgresSession(context, operations, new PostgresReplies(context), ending);
             while (!_sessions.TryAdd(running.ProcessId, running))
             {
@@ -464,6 +464,14 @@ public sealed class PostgresListener : IAsyncDisposable
         {
             // Stopping.
         }
+    }
+
+    /// <summary>Whether the target's version, as it reports it, is one that the grammar knows. A target that doesn't say is none.</summary>
+    private bool GrammarMatches(TargetConnection target)
+    {
+        var version = target.Parameters.FindLast(parameter => parameter.Key == "server_version").Value ?? "";
+        var digits = version.TakeWhile(char.IsAsciiDigit).Count();
+        return int.TryParse(version.AsSpan(0, digits), System.Globalization.CultureInfo.InvariantCulture, out var major) && _services.Parser.GrammarMatches(major);
     }
 
     private static string ApplicationNameFor(string name)

@@ -1,3 +1,4 @@
+// Over 600 lines: the order in which one session reads, decides and sends is one thing, and reads best in one place.
 using Countersign.Approval.Contracts;
 using Countersign.Policy.Contracts;
 using Countersign.Proxy.Path;
@@ -382,6 +383,11 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
             understood = own.Understood = _pipeline.WithNames(names => texts.Resolve(understood, names));
         }
 
+        if (texts.NamesMayDiffer)
+        {
+            understood = own.Understood = understood.WithoutNames;
+        }
+
         return own.Bind.Values is { Length: > 0 } ? OperationTexts.WithParameters(own, understood) : understood.Operation;
     }
 
@@ -423,6 +429,7 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
         permit.Use(own);
         own.Permit = permit;
         own.Forwarded();
+        texts.Forwarding(own.Understood);
         PrepareMasks(own, permit.Masking);
         switch (own.Kind)
         {

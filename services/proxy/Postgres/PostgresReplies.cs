@@ -1,3 +1,4 @@
+// Over 600 lines: the order in which one session's answers are matched, masked and passed on is one thing, and reads best in one place.
 using System.Buffers.Text;
 using System.Diagnostics;
 using Countersign.Proxy.Postgres.Messages;

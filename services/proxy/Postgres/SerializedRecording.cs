@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Countersign.Policy.Contracts;
 using Countersign.Proxy.Path.Record;
 using Countersign.Recorder.Contracts;
@@ -10,6 +11,8 @@ internal sealed class SerializedRecording(ISessionRecording inner) : ISessionRec
     private readonly Lock _gate = new();
 
     public CancellationToken Failed => inner.Failed;
+
+    public ActivityContext Trace => inner.Trace;
 
     public RecordReceipt Append(OperationEntry entry, RecordLevel level)
     {

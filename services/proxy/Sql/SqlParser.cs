@@ -45,7 +45,7 @@ public sealed record SqlParserOptions
 /// <summary>Text to facts, for PostgreSQL. Safe for concurrent use; one instance a process.</summary>
 /// <remarks>
 /// Names are taken as the text has them; what they mean depends on search_path and the target's catalog. Analyses are cached by exact text
-/// and standard_conforming_strings; client_encoding must be UTF8.
+/// and standard_conforming_strings, or by shape where only compared whole numbers differ (<see cref="LiteralShape"/>); client_encoding must be UTF8.
 /// </remarks>
 public sealed class SqlParser : IDisposable
 {
@@ -57,6 +57,7 @@ public sealed class SqlParser : IDisposable
     private readonly ParserThreads threads;
     private readonly AnalysisCache conforming;
     private readonly AnalysisCache escaping;
+    private readonly AnalysisCache shapes;
 
     /// <summary>Starts the parser's threads.</summary>
     public SqlParser(LibPgQuery library, SqlParserOptions? options = null)
@@ -66,6 +67,7 @@ public sealed class SqlParser : IDisposable
         threads = new ParserThreads(this.options.Threads, this.options.StackBytes, this.options.QueueLength);
         conforming = new AnalysisCache(this.options.CacheEntries, this.options.CacheBytes);
         escaping = new AnalysisCache(this.options.CacheEntries / 16, this.options.CacheBytes / 16);
+        shapes = new AnalysisCache(this.options.CacheEntries / 4, this.options.CacheBytes / 4);
     }
 
     /// <summary>PostgreSQL's major version of the grammar.</summary>
@@ -75,10 +77,10 @@ public sealed class SqlParser : IDisposable
     public string Grammar => library.Grammar;
 
     /// <summary>Entries in the cache.</summary>
-    public int CachedTexts => conforming.Count + escaping.Count;
+    public int CachedTexts => conforming.Count + escaping.Count + shapes.Count;
 
     /// <summary>Estimated bytes in the cache.</summary>
-    public long CachedBytes => conforming.Bytes + escaping.Bytes;
+    public long CachedBytes => conforming.Bytes + escaping.Bytes + shapes.Bytes;
 
     /// <summary>Whether the grammar is at least that of a server of this major version; facts of a mismatch must get <see cref="IncompleteCodes.GrammarMismatch"/> or the connection a warning, as policy says.</summary>
     public bool GrammarMatches(int serverMajor) => library.GrammarMatches(serverMajor);
@@ -112,7 +114,10 @@ public sealed class SqlParser : IDisposable
 
         if (utf8.Length <= options.InlineBytes && scan.DeepTokens <= options.InlineDeepTokens && scan.ParenthesisDepth <= options.InlineParenthesisDepth)
         {
-            return ValueTask.FromResult(ParseAndKeep(utf8.Span, scan, standardConformingStrings, cache));
+            return ValueTask.FromResult(
+                standardConformingStrings && !scan.Secretive && utf8.Length <= LiteralShape.MaxBytes
+                    ? ByShape(utf8.Span, scan)
+                    : ParseAndKeep(utf8.Span, scan, standardConformingStrings, cache));
         }
 
         return OnThreadAsync(utf8, scan, standardConformingStrings, cache, cancellation);
@@ -125,6 +130,31 @@ public sealed class SqlParser : IDisposable
     private ValueTask<SqlAnalysis> OnThreadAsync(
         ReadOnlyMemory<byte> utf8, PreScan scan, bool standardConformingStrings, AnalysisCache cache, CancellationToken cancellation) =>
         threads.RunAsync(() => ParseAndKeep(utf8.Span, scan, standardConformingStrings, cache), cancellation);
+
+    /// <summary>From another text of the same shape where there is one; else parsed, and kept for those to come.</summary>
+    private SqlAnalysis ByShape(ReadOnlySpan<byte> utf8, PreScan scan)
+    {
+        Span<byte> buffer = stackalloc byte[LiteralShape.MaxBytes];
+        var shape = buffer[..utf8.Length];
+        if (!LiteralShape.TryWrite(utf8, shape))
+        {
+            return ParseAndKeep(utf8, scan, standardConformingStrings: true, conforming);
+        }
+
+        if (shapes.TryGet(shape, out var known))
+        {
+            var text = Encoding.UTF8.GetString(utf8);
+            return known.WithText(text, scan.End - scan.Start == utf8.Length ? text : Encoding.UTF8.GetString(utf8[scan.Start..scan.End]));
+        }
+
+        var analysis = Parse(utf8, scan, standardConformingStrings: true);
+        if (analysis.Facts.Complete && shapes.IsSeenAgain(shape))
+        {
+            shapes.Add(shape, analysis, 512 + ((long)utf8.Length * SizeFactor));
+        }
+
+        return analysis;
+    }
 
     private SqlAnalysis ParseAndKeep(ReadOnlySpan<byte> utf8, PreScan scan, bool standardConformingStrings, AnalysisCache cache)
     {

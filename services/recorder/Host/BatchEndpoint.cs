@@ -11,7 +11,7 @@ internal static class BatchEndpoint
 {
     private const int MaxEntries = 200_000;
 
-    public static async Task<IResult> TakeAsync(HttpContext context, LogHost host, CancellationToken cancellation)
+    public static async Task<IResult> TakeAsync(HttpContext context, LogHost host, RecorderMetrics metrics, CancellationToken cancellation)
     {
         var body = await ReadAsync(context, cancellation);
         List<Entry> entries;
@@ -37,7 +37,9 @@ internal static class BatchEndpoint
         try
         {
             var check = await host.Keys.CheckAsync(cancellation);
-            return Results.Json(await host.Log.AppendAsync(entries, (session, seal) => check(session, seal), cancellation));
+            var result = await host.Log.AppendAsync(entries, (session, seal) => check(session, seal), cancellation);
+            metrics.Taken(entries.Count, "proxy");
+            return Results.Json(result);
         }
         catch (Exception error) when (error is LogFailedException or TokenRejectedException)
         {

@@ -29,6 +29,7 @@ internal sealed partial class LogHost : IHostedService, IDisposable
     private readonly CancellationTokenSource _stopping = new();
     private readonly NoteSigner _signer;
     private Task _running = Task.CompletedTask;
+    private long _checkpointAt;
 
     public LogHost(
         IOptions<RecorderOptions> options, IEventBus bus, ITrustedKeys trusted, [FromKeyedServices(AppIds.Recorder)] SigningKey key, TimeProvider clock,
@@ -41,12 +42,19 @@ internal sealed partial class LogHost : IHostedService, IDisposable
         Keys = new SealKeyRing(trusted, key, Path.Combine(data, "seal-keys.json"));
         Log = RecorderLog.Open(
             new LogOptions { Directory = Path.Combine(data, "log"), CheckpointDelay = _options.CheckpointDelay }, _signer, new SigningKeySealer(key), clock, logger,
-            (note, checkpoint) => _signed.Writer.TryWrite((note, checkpoint)));
+            (note, checkpoint) =>
+            {
+                Volatile.Write(ref _checkpointAt, clock.GetUtcNow().UtcTicks);
+                _signed.Writer.TryWrite((note, checkpoint));
+            });
         Index = SearchIndex.Open(Path.Combine(data, "search.db"));
         Indexer = new Indexer(Index, Log, indexLogger);
     }
 
     public RecorderLog Log { get; }
+
+    /// <summary>When the latest checkpoint was signed.</summary>
+    public DateTimeOffset CheckpointAt => new(Volatile.Read(ref _checkpointAt), TimeSpan.Zero);
 
     public SealKeyRing Keys { get; }
 

@@ -31,6 +31,9 @@ public static class RecorderService
         services.TryAddSingleton(TimeProvider.System);
         services.AddSingleton<LogHost>();
         services.AddHostedService(provider => provider.GetRequiredService<LogHost>());
+        services.AddMetrics();
+        services.AddSingleton<RecorderMetrics>();
+        services.AddHostedService(provider => provider.GetRequiredService<RecorderMetrics>());
         services.AddSingleton<AuditIntake>();
         services.AddSingleton(provider => new BusSubscription(
             AppIds.Recorder, Topics.Audit, (audit, cancellation) => provider.GetRequiredService<AuditIntake>().TakeAsync(audit, cancellation)));
@@ -57,7 +60,7 @@ public static class RecorderService
 }
 
 /// <summary>Audit events of the services, from the bus into the log.</summary>
-internal sealed partial class AuditIntake(LogHost host, ILogger<AuditIntake> logger)
+internal sealed partial class AuditIntake(LogHost host, RecorderMetrics metrics, ILogger<AuditIntake> logger)
 {
     private const int MaxLength = 256 * 1024;
 
@@ -86,6 +89,7 @@ internal sealed partial class AuditIntake(LogHost host, ILogger<AuditIntake> log
         }
 
         await host.Log.AppendEventAsync(audit, cancellation);
+        metrics.Taken(1, "audit");
     }
 
     [LoggerMessage(4011, LogLevel.Error, "Event {Id} of type {Type} on the audit topic can't be read and is not recorded")]

@@ -9,8 +9,8 @@ using Microsoft.Extensions.Logging;
 namespace Countersign.Recorder.Search;
 
 /// <summary>
-/// Fills the index from the log, in large transactions, and rests after each for as long as it took three times over when it is behind: search may lag, the
-/// data path must not notice.
+/// Fills the index from the log, in large transactions, on a thread that yields to all others, and rests after each piece for as long as it took when it is
+/// behind: search may lag, the data path must not notice.
 /// </summary>
 public sealed partial class Indexer(SearchIndex index, IEntryLog log, ILogger<Indexer> logger)
 {
@@ -31,7 +31,9 @@ public sealed partial class Indexer(SearchIndex index, IEntryLog log, ILogger<In
     public long Lag => log.Size - Math.Max(0, Volatile.Read(ref _position));
 
     /// <summary>Indexes until it is cancelled.</summary>
-    public async Task RunAsync(CancellationToken cancellation)
+    public Task RunAsync(CancellationToken cancellation) => QuietThread.RunAsync("recorder search", () => Run(cancellation));
+
+    private void Run(CancellationToken cancellation)
     {
         Volatile.Write(ref _position, index.IndexedTo);
         if (_position > log.Size)
@@ -41,13 +43,14 @@ public sealed partial class Indexer(SearchIndex index, IEntryLog log, ILogger<In
 
         while (true)
         {
-            await log.WaitBeyondAsync(_position, cancellation).ConfigureAwait(false);
+            log.WaitBeyondAsync(_position, cancellation).GetAwaiter().GetResult();
             var began = Stopwatch.GetTimestamp();
             IndexOnce();
             var behind = log.Size - _position;
             Volatile.Write(ref _lag, behind);
-            var rest = behind > 0 ? Stopwatch.GetElapsedTime(began) * 3 : Gather;
-            await Task.Delay(rest < LongestRest ? rest : LongestRest, cancellation).ConfigureAwait(false);
+            var rest = behind > 0 ? Stopwatch.GetElapsedTime(began) : Gather;
+            cancellation.WaitHandle.WaitOne(rest < LongestRest ? rest : LongestRest);
+            cancellation.ThrowIfCancellationRequested();
         }
     }
 

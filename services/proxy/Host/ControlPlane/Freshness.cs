@@ -1,3 +1,4 @@
+using Countersign.Platform.Tokens;
 using Microsoft.Extensions.Options;
 
 namespace Countersign.Proxy.Host.ControlPlane;
@@ -32,15 +33,28 @@ internal sealed class Freshness(IOptions<ProxyOptions> options, TimeProvider clo
             ? "The gateway has had no word from the policy service; it does not go on without."
             : "The gateway has had no word from the identity service; it does not go on without.";
 
+    /// <summary>Age of policy's latest beacon; null before the first.</summary>
+    public TimeSpan? PolicyAge => Volatile.Read(ref _policy) is > 0 and var at ? Age(at) : null;
+
+    /// <summary>Age of identity's latest beacon; null before the first.</summary>
+    public TimeSpan? IdentityAge => Volatile.Read(ref _identity) is > 0 and var at ? Age(at) : null;
+
     private long Oldest => Math.Min(Volatile.Read(ref _policy), Volatile.Read(ref _identity));
 
     /// <summary>Takes the time at which policy signed its latest beacon, Unix seconds.</summary>
-    public void PolicyAt(long issuedAt) => Raise(ref _policy, issuedAt);
+    /// <exception cref="TokenRejectedException">It lies in the future.</exception>
+    public void PolicyAt(long issuedAt) => Raise(ref _policy, Checked(issuedAt));
 
     /// <summary>Takes the time at which identity signed its latest beacon, Unix seconds.</summary>
-    public void IdentityAt(long issuedAt) => Raise(ref _identity, issuedAt);
+    /// <exception cref="TokenRejectedException">It lies in the future.</exception>
+    public void IdentityAt(long issuedAt) => Raise(ref _identity, Checked(issuedAt));
 
     private TimeSpan Age(long issuedAt) => TimeSpan.FromSeconds(clock.GetUtcNow().ToUnixTimeSeconds() - issuedAt);
+
+    /// <summary>A beacon of the future would keep the proxy fresh long after the last word, and clocks that differ so much stop redemptions anyway.</summary>
+    private long Checked(long issuedAt) => issuedAt <= (clock.GetUtcNow() + VerificationKeys.Leeway).ToUnixTimeSeconds()
+        ? issuedAt
+        : throw new TokenRejectedException("the beacon lies in the future: clocks differ");
 
     private static void Raise(ref long field, long value)
     {

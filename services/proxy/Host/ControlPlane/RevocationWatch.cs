@@ -15,10 +15,14 @@ namespace Countersign.Proxy.Host.ControlPlane;
 /// the proxy has been without word for too long (I8).
 /// </summary>
 internal sealed partial class RevocationWatch(
-    [FromKeyedServices(AppIds.Proxy)] IServiceClients clients, ITrustedKeys keys, Freshness freshness, SessionRegistry sessions, TimeProvider clock,
+    [FromKeyedServices(AppIds.Proxy)] IServiceClients clients, ITrustedKeys keys, HighestRevocation highest, Freshness freshness, SessionRegistry sessions,
+    TimeProvider clock,
     ILogger<RevocationWatch> logger) : BackgroundService
 {
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(2);
+
+    // A service that takes the connection and never answers must not keep sessions alive: whether they must end is asked after every round.
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
 
     private readonly Doorbell _doorbell = new();
     private long _known = -1;
@@ -46,7 +50,9 @@ internal sealed partial class RevocationWatch(
         {
             try
             {
-                await FollowAsync(stoppingToken).ConfigureAwait(false);
+                using var limit = CancellationTokenSource.CreateLinkedTokenSource(stoppingToken);
+                limit.CancelAfter(Patience);
+                await FollowAsync(limit.Token).ConfigureAwait(false);
             }
             catch (Exception error) when (error is (HttpRequestException or JsonException or TokenRejectedException or PortUnavailableException or OperationCanceledException)
                 && !stoppingToken.IsCancellationRequested)
@@ -63,16 +69,17 @@ internal sealed partial class RevocationWatch(
         }
     }
 
-    private async Task FollowAsync(CancellationToken cancellation)
+    internal async Task FollowAsync(CancellationToken cancellation)
     {
         var client = clients.Create(AppIds.Identity);
         var token = await client.GetFromJsonAsync<string>("v1/beacon", TokenJson.Options, cancellation).ConfigureAwait(false);
         var signer = await keys.GetAsync(AppIds.Identity, cancellation).ConfigureAwait(false);
         var beacon = await signer.VerifyAsync<IdentityBeacon>(token!, TokenTypes.Beacon, null, null, clock.GetUtcNow(), requireExpiry: false).ConfigureAwait(false);
-        if (beacon.RevocationHead < _known)
+        var heard = Math.Max(_known, highest.Sequence ?? 0);
+        if (beacon.RevocationHead < heard)
         {
             // A head that went back is a restored backup or a replay: not a word to go on with.
-            LogRolledBack(beacon.RevocationHead, _known);
+            LogRolledBack(beacon.RevocationHead, heard);
             return;
         }
 
@@ -93,12 +100,19 @@ internal sealed partial class RevocationWatch(
 
             foreach (var revocation in news.OrderBy(each => each.Sequence))
             {
+                if (revocation.Sequence != _known + 1)
+                {
+                    // The feed has no gaps: one that is left out must not be taken for known.
+                    throw new HttpRequestException("the feed lacks what the beacon promises");
+                }
+
                 var ended = sessions.Revoke(revocation, clock.GetUtcNow());
                 LogRevoked(revocation.Kind, revocation.Id, ended);
-                _known = Math.Max(_known, revocation.Sequence);
+                _known = revocation.Sequence;
             }
         }
 
+        highest.Raise(_known);
         freshness.IdentityAt(beacon.IssuedAt);
     }
 

@@ -65,7 +65,7 @@ internal static class RecordingServices
         services.AddSingleton<IEntryTransport, HttpEntryTransport>();
         services.AddSingleton<ISealSigner, ProxySealer>();
         services.AddSingleton(Open);
-        services.AddSingleton<ISessionRecorder>(provider => provider.GetRequiredService<Spool>());
+        services.AddSingleton<ISessionRecorder>(provider => new MeasuredRecorder(provider.GetRequiredService<Spool>()));
         services.AddHostedService<SpoolLifetime>();
         services.AddReadiness("proxy-spool", (provider, _) => ValueTask.FromResult(provider.GetRequiredService<Spool>().Problem));
         return services;

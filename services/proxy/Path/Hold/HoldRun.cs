@@ -53,7 +53,7 @@ internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecide
         {
             await RecordAsync(operation, understood, attached ? "attached" : "began", cancellation).ConfigureAwait(false);
             var limit = transaction.Open ? terms.HoldInTransaction : (TimeSpan?)null;
-            var waited = await WaitHeldAsync(operation, request, attached, limit, decision, peer, cancellation).ConfigureAwait(false);
+            var waited = await MeasureAsync(WaitHeldAsync(operation, request, attached, limit, decision, peer, cancellation)).ConfigureAwait(false);
             await RecordAsync(operation, understood, waited.Phase, cancellation).ConfigureAwait(false);
             if (waited.Refusal is not null)
             {
@@ -101,6 +101,24 @@ internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecide
         catch (ApprovalUnavailableException error)
         {
             return RedeemedOperation.Refused(new Refusal(RefusalReason.Unavailable, error.Message, Refusals.TryAgain));
+        }
+    }
+
+    private async ValueTask<(RequestView? Request, Refusal? Refusal, string Phase)> MeasureAsync(
+        ValueTask<(RequestView? Request, Refusal? Refusal, string Phase)> waiting)
+    {
+        var began = clock.GetTimestamp();
+        var phase = "disconnected";
+        PathTelemetry.HoldBegan();
+        try
+        {
+            var waited = await waiting.ConfigureAwait(false);
+            phase = waited.Phase;
+            return waited;
+        }
+        finally
+        {
+            PathTelemetry.HoldEnded(clock.GetElapsedTime(began), phase);
         }
     }
 

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Countersign.Policy.Contracts;
 using Countersign.Recorder.Contracts;
 
@@ -39,6 +40,9 @@ public interface ISessionRecording : IAsyncDisposable
 
     /// <summary>Signalled when the spool fails: the session must end, with this reason.</summary>
     CancellationToken Failed { get; }
+
+    /// <summary>Where spans of the session's operations belong; nowhere while nobody traces.</summary>
+    ActivityContext Trace => default;
 }
 
 /// <summary>Proof that an operation is recorded, or about to be. Only the spool can make one.</summary>

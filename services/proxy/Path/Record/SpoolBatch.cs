@@ -4,7 +4,7 @@ using System.Threading.Tasks.Sources;
 namespace Countersign.Proxy.Path.Record;
 
 /// <summary>What one sync makes durable, and those who wait for it.</summary>
-internal sealed class SpoolBatch
+internal sealed class SpoolBatch(SpoolWriter writer)
 {
     private static readonly SpoolWaiter Closed = new();
     private SpoolWaiter? _waiters;
@@ -42,6 +42,7 @@ internal sealed class SpoolBatch
             waiter.Next = head;
         }
         while (!ReferenceEquals(Interlocked.CompareExchange(ref _waiters, waiter, head), head));
+        writer.Demand(this);
         waiter.CancelBy(cancellation);
         return task;
     }

@@ -56,7 +56,7 @@ internal sealed class SpoolRecording : ISessionRecording
     public CancellationToken Failed => _failed.Token;
 
     /// <summary>Appends the start.</summary>
-    public SpoolBatch Start(SessionStartEntry entry) => AppendRare(EntryType.SessionStart, entry, EntryJsonContext.Default.SessionStartEntry, urgent: true);
+    public SpoolBatch Start(SessionStartEntry entry) => AppendRare(EntryType.SessionStart, entry, EntryJsonContext.Default.SessionStartEntry, SpoolHaste.Now);
 
     public RecordReceipt Append(OperationEntry entry, RecordLevel level)
     {
@@ -66,7 +66,7 @@ internal sealed class SpoolRecording : ISessionRecording
         scratch.Json.Flush();
         var effect = entry.Decision == "deny" ? SpoolEffect.None : SpoolEffect.OpensOperation;
         var batch = Commit(
-            scratch, EntryType.Operation, effect, entry.Operation, urgent: level != RecordLevel.Buffered, ship: level == RecordLevel.Acknowledged, reserve: false,
+            scratch, EntryType.Operation, effect, entry.Operation, Haste(level), ship: level == RecordLevel.Acknowledged, reserve: false,
             out var sequence);
         return level switch
         {
@@ -82,14 +82,14 @@ internal sealed class SpoolRecording : ISessionRecording
         var scratch = EntryScratch.Begin(_sessionBytes.Length);
         EntryJson.Write(scratch.Json, entry);
         scratch.Json.Flush();
-        Commit(scratch, EntryType.Completion, SpoolEffect.ClosesOperation, entry.Operation, urgent: false, ship: false, reserve: true, out _);
+        Commit(scratch, EntryType.Completion, SpoolEffect.ClosesOperation, entry.Operation, SpoolHaste.None, ship: false, reserve: true, out _);
     }
 
     public ValueTask RecordHoldAsync(HoldEntry entry, CancellationToken cancellation) =>
-        AppendRare(EntryType.Hold, entry, EntryJsonContext.Default.HoldEntry, urgent: true).WaitAsync(cancellation);
+        AppendRare(EntryType.Hold, entry, EntryJsonContext.Default.HoldEntry, SpoolHaste.Now).WaitAsync(cancellation);
 
     public void RecordGateway(string statement) =>
-        AppendRare(EntryType.Gateway, new GatewayBody(statement), EntryJsonContext.Default.GatewayBody, urgent: false);
+        AppendRare(EntryType.Gateway, new GatewayBody(statement), EntryJsonContext.Default.GatewayBody, SpoolHaste.None);
 
     public ValueTask EndAsync(SessionEndEntry entry, CancellationToken cancellation) => End(entry).WaitAsync(cancellation);
 
@@ -108,7 +108,7 @@ internal sealed class SpoolRecording : ISessionRecording
             Complete(new CompletionEntry { Operation = operation, Outcome = "unknown" });
         }
 
-        return AppendRare(EntryType.SessionEnd, entry, EntryJsonContext.Default.SessionEndEntry, urgent: true, reserve: true, effect: SpoolEffect.EndsSession);
+        return AppendRare(EntryType.SessionEnd, entry, EntryJsonContext.Default.SessionEndEntry, SpoolHaste.Now, reserve: true, effect: SpoolEffect.EndsSession);
     }
 
     /// <summary>End of a session that a crash cut off.</summary>
@@ -127,7 +127,7 @@ internal sealed class SpoolRecording : ISessionRecording
 
         try
         {
-            AppendRare(EntryType.SessionHeartbeat, new HeartbeatBody(_operations), EntryJsonContext.Default.HeartbeatBody, urgent: false);
+            AppendRare(EntryType.SessionHeartbeat, new HeartbeatBody(_operations), EntryJsonContext.Default.HeartbeatBody, SpoolHaste.None);
         }
         catch (RecordingFailedException)
         {
@@ -143,7 +143,7 @@ internal sealed class SpoolRecording : ISessionRecording
         var scratch = EntryScratch.Begin(_sessionBytes.Length);
         scratch.Json.WriteRawValue(seal.ToPayload(), skipInputValidation: true);
         scratch.Json.Flush();
-        Commit(scratch, EntryType.Seal, last ? SpoolEffect.ClosesSession : SpoolEffect.Seals, 0, urgent: false, ship: false, reserve: true, out _);
+        Commit(scratch, EntryType.Seal, last ? SpoolEffect.ClosesSession : SpoolEffect.Seals, 0, SpoolHaste.None, ship: false, reserve: true, out _);
         if (last)
         {
             _spool.Forget(this);
@@ -184,17 +184,24 @@ internal sealed class SpoolRecording : ISessionRecording
         }
     }
 
+    private static SpoolHaste Haste(RecordLevel level) => level switch
+    {
+        RecordLevel.Buffered => SpoolHaste.None,
+        RecordLevel.Durable => SpoolHaste.Awaited,
+        _ => SpoolHaste.Now,
+    };
+
     private SpoolBatch AppendRare<T>(
-        EntryType type, T body, JsonTypeInfo<T> json, bool urgent, bool reserve = false, SpoolEffect effect = SpoolEffect.None)
+        EntryType type, T body, JsonTypeInfo<T> json, SpoolHaste haste, bool reserve = false, SpoolEffect effect = SpoolEffect.None)
     {
         var scratch = EntryScratch.Begin(_sessionBytes.Length);
         JsonSerializer.Serialize(scratch.Json, body, json);
         scratch.Json.Flush();
-        return Commit(scratch, type, effect, 0, urgent, ship: false, reserve, out _);
+        return Commit(scratch, type, effect, 0, haste, ship: false, reserve, out _);
     }
 
     private SpoolBatch Commit(
-        EntryScratch scratch, EntryType type, SpoolEffect effect, long operation, bool urgent, bool ship, bool reserve, out long sequence)
+        EntryScratch scratch, EntryType type, SpoolEffect effect, long operation, SpoolHaste haste, bool ship, bool reserve, out long sequence)
     {
         if (scratch.PayloadLength > Entry.MaxPayload)
         {
@@ -220,7 +227,7 @@ internal sealed class SpoolRecording : ISessionRecording
             SpoolBatch batch;
             try
             {
-                batch = _spool.Writer.Append(_keyRecord, record, new SpoolChange(_session, sequence, commitment, effect, operation), urgent, ship, reserve);
+                batch = _spool.Writer.Append(_keyRecord, record, new SpoolChange(_session, sequence, commitment, effect, operation), haste, ship, reserve);
             }
             catch (RecordingFailedException)
             {

@@ -2,9 +2,22 @@ using System.Diagnostics;
 
 namespace Countersign.Proxy.Path.Record;
 
+/// <summary>When an entry must be on the disk.</summary>
+internal enum SpoolHaste
+{
+    /// <summary>Soon; nobody waits for it.</summary>
+    None,
+    /// <summary>Once somebody waits for it (<see cref="SpoolBatch.WaitAsync"/>), or soon.</summary>
+    Awaited,
+    /// <summary>Now.</summary>
+    Now,
+}
+
 /// <summary>
-/// Group commit: sessions append to a buffer in memory, one thread writes what gathered while its last sync ran, and wakes those who wait. Nobody else
-/// touches the disk. After the first error of the disk it never writes again: nothing is known about what a failed sync left behind.
+/// Group commit: sessions append to a buffer in memory, one thread writes what gathered while its last sync ran, and wakes those who wait. An entry that will be
+/// waited for (a read overlaps its record) is written when the first of its batch really is: then the sync covers all that run beside it. Only where
+/// batches hold no more than one such entry is it written at once. Nobody else touches the disk. After the first error of the disk it never writes again:
+/// nothing is known about what a failed sync left behind.
 /// </summary>
 internal sealed class SpoolWriter : IDisposable
 {
@@ -28,10 +41,14 @@ internal sealed class SpoolWriter : IDisposable
     private int _length = SpoolFormat.BatchHeaderSize;
     private int _records;
     private List<SpoolChange> _changes = new(256);
-    private SpoolBatch _batch = new();
+    private SpoolBatch _batch;
     private bool _urgent;
     private bool _ship;
     private bool _idle;
+    private bool _asleep;
+    private bool _quiet = true;
+    private int _awaited;
+    private bool _eager = true;
     private bool _writing;
     private bool _stopping;
     private long _lazySince;
@@ -62,6 +79,7 @@ internal sealed class SpoolWriter : IDisposable
     {
         (_storage, _options, _supply, _segments, _clock, _failed, _shipSoon) = (storage, options, supply, segments, clock, failed, shipSoon);
         _lazyTicks = (long)(options.LazyDelay.TotalSeconds * Stopwatch.Frequency);
+        _batch = new SpoolBatch(this);
         _segmentNumber = recovered.LastSegment;
         _number = recovered.LastBatch;
         _sessions = recovered.Sessions.ToDictionary(session => session.Slot);
@@ -72,6 +90,18 @@ internal sealed class SpoolWriter : IDisposable
 
     /// <summary>Why it has failed; null while it works.</summary>
     public Exception? Failure => Volatile.Read(ref _failure);
+
+    /// <summary>Whether an entry that will be waited for is written at once.</summary>
+    public bool IsEager
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _eager;
+            }
+        }
+    }
 
     /// <summary>Whether anything was appended that is not durable yet.</summary>
     public bool HasPending
@@ -89,12 +119,12 @@ internal sealed class SpoolWriter : IDisposable
     /// <param name="first">A record before, or nothing.</param>
     /// <param name="record">The entry's record.</param>
     /// <param name="change">What it changes.</param>
-    /// <param name="urgent">Whether somebody will wait for the disk.</param>
+    /// <param name="haste">When it must be on the disk.</param>
     /// <param name="ship">Whether somebody will wait for the recorder.</param>
     /// <param name="reserve">Whether it may use the room kept for ends.</param>
     /// <returns>The batch that it is part of.</returns>
     /// <exception cref="RecordingFailedException">The disk has failed, or there is no room.</exception>
-    public SpoolBatch Append(ReadOnlySpan<byte> first, ReadOnlySpan<byte> record, in SpoolChange change, bool urgent, bool ship, bool reserve)
+    public SpoolBatch Append(ReadOnlySpan<byte> first, ReadOnlySpan<byte> record, in SpoolChange change, SpoolHaste haste, bool ship, bool reserve)
     {
         lock (_gate)
         {
@@ -121,24 +151,33 @@ internal sealed class SpoolWriter : IDisposable
             _records += first.IsEmpty ? 1 : 2;
             _changes.Add(change);
             _ship |= ship;
-            if (urgent)
+            _awaited += haste == SpoolHaste.Awaited ? 1 : 0;
+            if (haste == SpoolHaste.Now || (haste == SpoolHaste.Awaited && _eager))
             {
-                if (!_urgent)
-                {
-                    _urgent = true;
-                    Wake();
-                }
+                Hurry();
             }
             else if (_lazySince == 0)
             {
                 _lazySince = Stopwatch.GetTimestamp();
-                if (!_urgent)
+                if (_asleep)
                 {
                     Wake();
                 }
             }
 
             return _batch;
+        }
+    }
+
+    /// <summary>Somebody waits for a batch.</summary>
+    public void Demand(SpoolBatch batch)
+    {
+        lock (_gate)
+        {
+            if (ReferenceEquals(batch, _batch))
+            {
+                Hurry();
+            }
         }
     }
 
@@ -152,6 +191,15 @@ internal sealed class SpoolWriter : IDisposable
         }
 
         _thread.Join();
+    }
+
+    private void Hurry()
+    {
+        if (!_urgent)
+        {
+            _urgent = true;
+            Wake();
+        }
     }
 
     private void Wake()
@@ -228,10 +276,16 @@ internal sealed class SpoolWriter : IDisposable
 
                     wait = (int)(left * 1000 / Stopwatch.Frequency) + 1;
                 }
+                else if (!_quiet)
+                {
+                    // Something was written a moment ago: who appends what nobody waits for needn't wake this thread for it.
+                    wait = (int)_options.LazyDelay.TotalMilliseconds + 1;
+                }
 
                 _idle = true;
-                Monitor.Wait(_gate, wait);
-                _idle = false;
+                _asleep = wait == Timeout.Infinite;
+                _quiet = !Monitor.Wait(_gate, wait) && _records == 0;
+                _idle = _asleep = false;
             }
 
             (buffer, length, records, batch, changes, ship) = (_buffer, _length, _records, _batch, _changes, _ship);
@@ -239,10 +293,13 @@ internal sealed class SpoolWriter : IDisposable
             _changes.Clear();
             _length = SpoolFormat.BatchHeaderSize;
             _records = 0;
-            _batch = new SpoolBatch();
+            _batch = new SpoolBatch(this);
             _urgent = false;
             _ship = false;
+            _quiet = false;
             _lazySince = 0;
+            _eager = _awaited == 0 ? _eager : _awaited == 1;
+            _awaited = 0;
             _room -= SpoolFormat.Padded(length);
             _writing = true;
             return true;

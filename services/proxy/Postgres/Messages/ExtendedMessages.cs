@@ -7,7 +7,7 @@ internal readonly record struct ParseBody(string Name, Range Text, uint[] Types)
     public static ParseBody Read(ReadOnlySpan<byte> body)
     {
         var reader = new MessageReader(body);
-        var name = reader.ReadString();
+        var name = reader.ReadName();
         var start = reader.Position;
         var text = reader.ReadCString();
         var range = start..(start + text.Length);
@@ -30,8 +30,8 @@ internal readonly record struct BindBody(string Portal, string Statement, short[
     public static BindBody Read(ReadOnlySpan<byte> body)
     {
         var reader = new MessageReader(body);
-        var portal = reader.ReadString();
-        var statement = reader.ReadString();
+        var portal = reader.ReadName();
+        var statement = reader.ReadName();
         var formats = ReadFormats(ref reader);
         var count = reader.ReadCount(4);
         if (formats.Length > 1 && formats.Length != count)
@@ -103,7 +103,7 @@ internal readonly record struct TargetBody(bool Portal, string Name)
             (byte)'S' => false,
             _ => throw Malformed.Unexpected("This kind of Describe or Close"),
         };
-        var name = reader.ReadString();
+        var name = reader.ReadName();
         reader.ExpectEnd();
         return new TargetBody(portal, name);
     }
@@ -116,7 +116,7 @@ internal readonly record struct ExecuteBody(string Portal, int Rows)
     public static ExecuteBody Read(ReadOnlySpan<byte> body)
     {
         var reader = new MessageReader(body);
-        var portal = reader.ReadString();
+        var portal = reader.ReadName();
         var rows = reader.ReadInt32();
         reader.ExpectEnd();
         return new ExecuteBody(portal, rows);

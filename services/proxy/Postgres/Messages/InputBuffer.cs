@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
 
 namespace Countersign.Proxy.Postgres.Messages;
 
@@ -105,6 +106,8 @@ internal sealed class InputBuffer(PostgresTransport transport, int initial) : ID
         }
     }
 
+    // Every message that a peer takes its time for comes this way: pooled, it costs no garbage.
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
     private async ValueTask<bool> FinishAsync(ValueTask<int> read) => Take(await read.ConfigureAwait(false));
 
     private async ValueTask<bool> FinishPendingAsync()

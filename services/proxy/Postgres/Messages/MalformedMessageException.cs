@@ -49,5 +49,7 @@ internal static class Malformed
 
     public static MalformedMessageException Utf8() => new("A string is not valid UTF-8.", "22021");
 
+    public static MalformedMessageException Name(int limit) => new($"A name of a statement or portal is longer than {limit} bytes.", "42622");
+
     public static MalformedMessageException Unexpected(string message) => new($"{message} is not expected here.");
 }

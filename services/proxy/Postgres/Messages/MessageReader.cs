@@ -9,6 +9,9 @@ internal ref struct MessageReader(ReadOnlySpan<byte> body)
     private static readonly UTF8Encoding Strict = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
     private readonly ReadOnlySpan<byte> _body = body;
 
+    /// <summary>Bytes of a name that count: the server's NAMEDATALEN without the terminator.</summary>
+    public const int MaxName = 63;
+
     /// <summary>Bytes read so far.</summary>
     public int Position { get; private set; }
 
@@ -63,6 +66,17 @@ internal ref struct MessageReader(ReadOnlySpan<byte> body)
 
     /// <summary>A string; must be UTF-8.</summary>
     public string ReadString() => Decode(ReadCString());
+
+    /// <summary>The name of a prepared statement or portal; must be UTF-8.</summary>
+    /// <remarks>
+    /// The server keeps <see cref="MaxName"/> bytes of a name and takes longer ones that begin alike for the same: what a longer one stands for
+    /// would not be known here.
+    /// </remarks>
+    public string ReadName()
+    {
+        var name = ReadCString();
+        return name.Length <= MaxName ? Decode(name) : throw Malformed.Name(MaxName);
+    }
 
     /// <summary>A given number of bytes.</summary>
     public ReadOnlySpan<byte> Take(int count)

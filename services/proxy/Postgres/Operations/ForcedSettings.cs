@@ -15,6 +15,9 @@ internal static class ForcedSettings
     public const string ClientEncoding = "client_encoding";
     public const string StandardConformingStrings = "standard_conforming_strings";
 
+    // As the analysis names a setting whose name is no constant.
+    private const string AnySetting = "*";
+
     /// <summary>Whether a value means what the gateway forces. Harmless repetitions (pg_dump writes them) pass.</summary>
     public static bool IsKept(string name, string value) => name switch
     {
@@ -28,8 +31,23 @@ internal static class ForcedSettings
     {
         foreach (var statement in analysis.Statements)
         {
+            foreach (var relation in statement.Facts.Relations)
+            {
+                if (relation is { Name: { Name: "pg_settings", Schema: null or "pg_catalog" } } && relation.Access != RelationAccess.Read)
+                {
+                    // A rule of the view makes set_config() of an update.
+                    return true;
+                }
+            }
+
             foreach (var setting in statement.Settings)
             {
+                if (setting.Name == AnySetting)
+                {
+                    // Its name is computed: within a pipeline the target reports the change only at the end.
+                    return true;
+                }
+
                 if (setting.Reset || setting.Name is not (ClientEncoding or StandardConformingStrings))
                 {
                     // RESET goes back to the startup packet's value, which is the forced one.

@@ -7,8 +7,12 @@ using Countersign.Proxy.Sql.Analysis;
 
 namespace Countersign.Proxy.Postgres.Operations;
 
-/// <summary>Texts of a session and what they mean: one <see cref="UnderstoodText"/> a distinct analysis, bounded.</summary>
-internal sealed class OperationTexts(PathSession session, SqlParser parser, SessionMasks? masks)
+/// <summary>Texts of a session and what they mean: one <see cref="UnderstoodText"/> a distinct analysis or shape, bounded.</summary>
+/// <param name="session">The session.</param>
+/// <param name="parser">The parser.</param>
+/// <param name="masks">Masks of the session; null where nothing can be masked.</param>
+/// <param name="grammarMatches">Whether the parser's grammar is the target's or a later one; else nothing is understood for certain.</param>
+internal sealed class OperationTexts(PathSession session, SqlParser parser, SessionMasks? masks, bool grammarMatches)
 {
     private const int MaxKept = 256;
     private readonly Dictionary<SqlAnalysis, UnderstoodText> _kept = new(ReferenceEqualityComparer.Instance);
@@ -24,15 +28,21 @@ internal sealed class OperationTexts(PathSession session, SqlParser parser, Sess
             return last;
         }
 
-        if (!_kept.TryGetValue(analysis, out var understood))
+        if (!_kept.TryGetValue(analysis.Shape, out var understood))
         {
             if (_kept.Count == MaxKept)
             {
                 _kept.Clear();
             }
 
-            understood = Make(analysis);
-            _kept.Add(analysis, understood);
+            understood = Make(analysis.Shape);
+            _kept.Add(analysis.Shape, understood);
+        }
+
+        if (!ReferenceEquals(understood.Source, analysis))
+        {
+            // A forced setting is found by the facts, which a shape shares.
+            understood = ReferenceEquals(understood.Analysis, understood.Source) ? understood.For(analysis) : Make(analysis);
         }
 
         _last = understood;
@@ -61,6 +71,15 @@ internal sealed class OperationTexts(PathSession session, SqlParser parser, Sess
         var kept = Forced(resolved);
         return new UnderstoodText(kept, Masking(kept), understood.Source) { Context = context };
     }
+
+    /// <summary>
+    /// Whether the session may have changed what unqualified names mean: from then on what relies on them isn't certain to only read (I5).
+    /// Never taken back: whether a RESET or a ROLLBACK undoes all of it is the target's to know.
+    /// </summary>
+    public bool NamesMayDiffer { get; private set; }
+
+    /// <summary>Notes that an operation is sent to the target.</summary>
+    public void Forwarding(UnderstoodText? understood) => NamesMayDiffer |= understood is { ChangesNames: true };
 
     /// <summary>What a Bind with parameters gives the path.</summary>
     public static UnderstoodOperation WithParameters(PostgresOperation operation, UnderstoodText understood)
@@ -137,9 +156,28 @@ internal sealed class OperationTexts(PathSession session, SqlParser parser, Sess
 
     private IMaskAnalysis Masking(SqlAnalysis analysis) => masks?.Analyze(analysis) ?? Nothing.Instance;
 
-    private static SqlAnalysis Forced(SqlAnalysis analysis) => ForcedSettings.IsChangedBy(analysis)
-        ? UnderstoodText.With(analysis, analysis.Facts with { Incomplete = [.. analysis.Facts.Incomplete, UnderstoodText.ForcedSetting] })
-        : analysis;
+    private SqlAnalysis Forced(SqlAnalysis analysis)
+    {
+        var forced = ForcedSettings.IsChangedBy(analysis);
+        if (!forced && grammarMatches)
+        {
+            return analysis;
+        }
+
+        List<string> incomplete = [.. analysis.Facts.Incomplete];
+        if (forced)
+        {
+            incomplete.Add(UnderstoodText.ForcedSetting);
+        }
+
+        if (!grammarMatches)
+        {
+            // A newer server may read the same text another way, also where it parses here.
+            incomplete.Add(IncompleteCodes.GrammarMismatch);
+        }
+
+        return UnderstoodText.With(analysis, analysis.Facts with { Incomplete = incomplete });
+    }
 
     /// <summary>Where no catalog is kept no masks can be planned; <see cref="ProtocolRules"/> denies what would need them.</summary>
     private sealed class Nothing : IMaskAnalysis

@@ -29,6 +29,17 @@ internal sealed class UnderstoodText
         Masking = masking;
         Operation = new UnderstoodOperation(analysis.Facts, analysis.RecordedText, [], masking);
         ChangesCatalog = Rows.PostgresMaskAnalysis.ChangesCatalog(source);
+        ChangesNames = ChangesCatalog || !analysis.Facts.Complete;
+        foreach (var statement in analysis.Statements)
+        {
+            ReliesOnNames |= statement.ReliesOnSearchPath && statement.Facts.ReadOnly;
+            ChangesNames |= statement.Facts.ImpureFunctions.Count > 0;
+            foreach (var setting in statement.Settings)
+            {
+                ChangesNames |= setting.Name is "search_path" or "role" or "session_authorization";
+            }
+        }
+
         foreach (var statement in source.Statements)
         {
             HasEffects |= statement.Effect is not null;
@@ -39,10 +50,10 @@ internal sealed class UnderstoodText
         }
     }
 
-    public SqlAnalysis Analysis { get; }
+    public SqlAnalysis Analysis { get; private set; }
 
     /// <summary>The analysis as the parser gave it, with EXECUTE and FETCH not resolved: its effects on names count.</summary>
-    public SqlAnalysis Source { get; }
+    public SqlAnalysis Source { get; private set; }
 
     /// <summary>Definitions of what EXECUTE and FETCH run, for the digest and for approvers.</summary>
     public IReadOnlyDictionary<string, string> Context { get; init; } = NoContext;
@@ -50,7 +61,7 @@ internal sealed class UnderstoodText
     public IMaskAnalysis Masking { get; }
 
     /// <summary>What the path gets where there are no parameters.</summary>
-    public UnderstoodOperation Operation { get; }
+    public UnderstoodOperation Operation { get; private set; }
 
     /// <summary>Whether it touches the session's tables of prepared statements and cursors.</summary>
     public bool HasEffects { get; }
@@ -69,6 +80,41 @@ internal sealed class UnderstoodText
 
     /// <summary>Whether it opens a transaction block.</summary>
     public bool BeginsTransaction { get; }
+
+    /// <summary>Whether what unqualified names mean may be another thing in the session once it has run.</summary>
+    public bool ChangesNames { get; }
+
+    /// <summary>Whether it only reads as long as unqualified names of functions, operators and types mean pg_catalog's.</summary>
+    public bool ReliesOnNames { get; private init; }
+
+    /// <summary>The same where unqualified names may mean something else: nothing that relies on them counts as certain to only read.</summary>
+    public UnderstoodText WithoutNames => !ReliesOnNames ? this : _withoutNames ??= MakeWithoutNames();
+
+    private UnderstoodText? _withoutNames;
+
+    /// <summary>The same for another text of the same shape: all that is known of the one holds for the other.</summary>
+    /// <param name="analysis">The text's own analysis.</param>
+    public UnderstoodText For(SqlAnalysis analysis)
+    {
+        if (!ReferenceEquals(analysis.Shape, Source.Shape) || !ReferenceEquals(Analysis, Source))
+        {
+            throw new InvalidOperationException("The texts are not of one shape.");
+        }
+
+        var other = (UnderstoodText)MemberwiseClone();
+        other.Analysis = analysis;
+        other.Source = analysis;
+        other.Operation = new UnderstoodOperation(analysis.Facts, analysis.RecordedText, [], Masking);
+        other._withoutNames = null;
+        return other;
+    }
+
+    private UnderstoodText MakeWithoutNames()
+    {
+        var statements = Analysis.Facts.Statements.Select((facts, index) =>
+            index < Analysis.Statements.Count && !Analysis.Statements[index].ReliesOnSearchPath ? facts : facts with { ReadOnly = false });
+        return new UnderstoodText(With(Analysis, Analysis.Facts with { Statements = [.. statements] }), Masking, Source) { Context = Context, ReliesOnNames = false };
+    }
 
     /// <summary>The same with other facts.</summary>
     public static SqlAnalysis With(SqlAnalysis analysis, OperationFacts facts) => new()

@@ -70,7 +70,7 @@ public sealed class PostgresMaskAnalysis : IMaskAnalysis
             };
         }
 
-        var plans = Plans.GetOrCreateValue(_analysis);
+        var plans = Plans.GetOrCreateValue(_analysis.Shape);
         lock (plans)
         {
             foreach (var cached in plans)

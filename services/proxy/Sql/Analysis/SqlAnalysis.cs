@@ -4,7 +4,7 @@ namespace Countersign.Proxy.Sql.Analysis;
 
 /// <summary>What was understood of one text: the facts for the policy, and a model of where results come from for the mask planner.</summary>
 /// <remarks>
-/// Immutable once published, cached by exact text and shared between sessions. The model knows names only, no catalog: an unqualified column, a
+/// Immutable once published, cached by exact text (or by its shape: see <see cref="Shape"/>) and shared between sessions. The model knows names only, no catalog: an unqualified column, a
 /// whole row and a star can only be resolved together with the target's catalog. Where <see cref="OperationFacts.Complete"/> is false or
 /// <see cref="SqlStatement.Opaque"/> is set, the model is a lower bound: everything the operation returns must count as masked.
 /// </remarks>
@@ -21,6 +21,24 @@ public sealed class SqlAnalysis
 
     /// <summary>The whole text with secrets replaced by <c>***</c>, for the record. Bytes that are not UTF-8 are shown as U+FFFD.</summary>
     public string RecordedText { get; init; } = "";
+
+    /// <summary>
+    /// The analysis that this one differs from in its texts only (<see cref="Lexing.LiteralShape"/>); itself where there is none. Facts and statements are the
+    /// same instances: what follows from them can be kept by this.
+    /// </summary>
+    public SqlAnalysis Shape => shape ?? this;
+
+    private SqlAnalysis? shape;
+
+    /// <summary>The same for another text of the same shape, without secrets.</summary>
+    internal SqlAnalysis WithText(string text, string trimmed) => new()
+    {
+        Facts = Facts,
+        Statements = Statements,
+        TrimmedText = trimmed,
+        RecordedText = text,
+        shape = Shape,
+    };
 
     /// <summary>True where no statement is in it: the server answers EmptyQueryResponse.</summary>
     public bool IsEmpty => Facts.Complete && Facts.Statements.Count == 0;

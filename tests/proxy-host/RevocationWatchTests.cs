@@ -1,0 +1,130 @@
+using System.Net;
+using System.Net.Http.Json;
+using Countersign.Identity.Contracts;
+using Countersign.Platform.Ports;
+using Countersign.Platform.Tokens;
+using Countersign.Proxy.Host.ControlPlane;
+using Countersign.Proxy.Path;
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Options;
+using Microsoft.Extensions.Time.Testing;
+
+namespace Countersign.Proxy.Host.Tests;
+
+/// <summary>I8: what identity revokes ends sessions, and a feed that lacks something is no word to go on with.</summary>
+[Trait("group", "unit")]
+public sealed class RevocationWatchTests : IDisposable
+{
+    private readonly FakeTimeProvider _clock = new(new DateTimeOffset(2026, 1, 1, 0, 0, 0, TimeSpan.Zero));
+    private readonly SigningKey _key = SigningKey.Create();
+    private readonly SessionRegistry _sessions = new();
+    private readonly Freshness _freshness;
+    private readonly FakeIdentity _identity;
+    private readonly IOptions<ProxyOptions> _options = Options.Create(new ProxyOptions { Data = Directory.CreateTempSubdirectory("countersign-").FullName });
+    private readonly RevocationWatch _watch;
+
+    public RevocationWatchTests()
+    {
+        _freshness = new Freshness(_options, _clock);
+        _freshness.PolicyAt(_clock.GetUtcNow().ToUnixTimeSeconds());
+        _identity = new FakeIdentity(head => _key.Sign(TokenTypes.Beacon, new IdentityBeacon(head, _clock.GetUtcNow().ToUnixTimeSeconds())));
+        _watch = Start();
+    }
+
+    private RevocationWatch Start() =>
+        new(_identity, new OneKey(_key), new HighestRevocation(_options), _freshness, _sessions, _clock, NullLogger<RevocationWatch>.Instance);
+
+    public void Dispose()
+    {
+        _watch.Dispose();
+        _key.Dispose();
+        _identity.Dispose();
+        Directory.Delete(_options.Value.Data, recursive: true);
+    }
+
+    [Fact]
+    public async Task A_revocation_ends_its_sessions()
+    {
+        await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        using var mine = _sessions.Add("ses_1", Claims("crd_1", "per_1"));
+        using var other = _sessions.Add("ses_2", Claims("crd_2", "per_2"));
+        _identity.Head = 1;
+        _identity.Feed = [new Revocation(1, "credential", "crd_1", _clock.GetUtcNow())];
+        await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        Assert.True(mine.Ending.IsCancellationRequested);
+        Assert.False(other.Ending.IsCancellationRequested);
+    }
+
+    [Fact]
+    public async Task A_feed_with_a_gap_is_no_word()
+    {
+        await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        using var mine = _sessions.Add("ses_1", Claims("crd_1", "per_1"));
+        _identity.Head = 2;
+        _identity.Feed = [new Revocation(2, "credential", "crd_9", _clock.GetUtcNow())];
+        _clock.Advance(TimeSpan.FromSeconds(31));
+        _freshness.PolicyAt(_clock.GetUtcNow().ToUnixTimeSeconds());
+        await Assert.ThrowsAsync<HttpRequestException>(() => _watch.FollowAsync(TestContext.Current.CancellationToken));
+        Assert.False(_freshness.IsFresh);
+
+        // Once it is whole, what was left out counts.
+        _identity.Feed = [new Revocation(1, "person", "per_1", _clock.GetUtcNow()), .. _identity.Feed];
+        await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        Assert.True(mine.Ending.IsCancellationRequested);
+        Assert.True(_freshness.IsFresh);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_head_that_went_back_is_no_word_also_after_a_restart(bool restarted)
+    {
+        _identity.Head = 5;
+        await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        _identity.Head = 4;
+        _clock.Advance(TimeSpan.FromSeconds(31));
+        _freshness.PolicyAt(_clock.GetUtcNow().ToUnixTimeSeconds());
+        using var again = Start();
+        await (restarted ? again : _watch).FollowAsync(TestContext.Current.CancellationToken);
+        Assert.False(_freshness.IsFresh);
+    }
+
+    private static SessionAssertionClaims Claims(string credential, string person) => new()
+    {
+        Issuer = "identity",
+        Audience = "session",
+        Subject = "pri_1",
+        Session = "ses_1",
+        Proxy = "proxy-1",
+        Connection = "shop",
+        Credential = credential,
+        Person = person,
+        Name = person,
+        Kind = "human",
+        AuthenticatedAt = 0,
+        IssuedAt = 0,
+        ExpiresAt = long.MaxValue,
+    };
+
+    private sealed class OneKey(SigningKey key) : ITrustedKeys
+    {
+        public ValueTask<VerificationKeys> GetAsync(string issuer, CancellationToken cancellation) => ValueTask.FromResult(new VerificationKeys([key.PublicKey]));
+    }
+
+    private sealed class FakeIdentity(Func<long, string> beacon) : HttpMessageHandler, IServiceClients
+    {
+        public long Head { get; set; }
+
+        public IReadOnlyList<Revocation> Feed { get; set; } = [];
+
+        public HttpClient Create(string appId) => new(this, disposeHandler: false) { BaseAddress = new Uri("http://identity.invalid/identity/") };
+
+        protected override Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken) => Task.FromResult(
+            new HttpResponseMessage(HttpStatusCode.OK)
+            {
+                Content = request.RequestUri!.AbsolutePath.EndsWith("/beacon", StringComparison.Ordinal)
+                    ? JsonContent.Create(beacon(Head))
+                    : JsonContent.Create(Feed, options: TokenJson.Options),
+            });
+    }
+}
