@@ -1,3 +1,4 @@
+using System.Text.Json;
 using CsCheck;
 using Countersign.Policy.Contracts;
 using Countersign.Proxy.Path.Record;
@@ -20,81 +21,144 @@ public sealed class SpoolCrashTests
     {
         using var signer = new TestSigner();
         var key = System.Security.Cryptography.RandomNumberGenerator.GetBytes(SpoolKey.KeySize);
+        var recorder = new CollectingTransport(signer) { Away = random.Next(2) == 0 };
         var storage = new FaultyStorage();
-        var written = new Dictionary<string, List<long>>(StringComparer.Ordinal);
-        var durable = new Dictionary<string, long>(StringComparer.Ordinal);
-        var completed = new HashSet<(string, long)>();
-        var spool = Spool.Open(SpoolTests.Options, storage, SpoolKey.Of([.. key]), signer, new CollectingTransport(signer) { Away = true }, TimeProvider.System, NullLogger.Instance);
-        var recordings = new List<(string Id, ISessionRecording Recording)>();
+        var mortal = new MortalTransport(recorder);
+        var spool = Open(storage, key, signer, mortal);
+        var written = new List<Written>();
         for (var number = 0; number < sessions; number++)
         {
             var id = $"ses_{number}";
-            recordings.Add((id, await spool.OpenAsync(id, Make.Start(), default)));
-            written[id] = [];
-            durable[id] = 1;
+            written.Add(new Written(id, await spool.OpenAsync(id, Make.Start(), default)));
         }
 
-        var pending = new List<(string Id, RecordReceipt Receipt)>();
         for (var step = 0; step < steps; step++)
         {
-            var (id, recording) = recordings[random.Next(sessions)];
-            var operation = written[id].Count + 1;
-            var receipt = recording.Append(Make.Operation(operation, new string('q', random.Next(3000))), RecordLevel.Durable);
-            written[id].Add(operation);
-            pending.Add((id, receipt));
-            if (random.Next(3) == 0)
-            {
-                recording.Complete(Make.Completion(operation));
-                completed.Add((id, operation));
-            }
-
-            if (random.Next(4) == 0)
-            {
-                await receipt.WaitAsync(default);
-            }
+            await StepAsync(written[random.Next(sessions)], recorder, random);
         }
 
-        // In the middle of whatever the sync thread is doing: what it then still does is lost.
-        foreach (var (id, receipt) in pending)
+        // In the middle of whatever the threads are doing: what they then still do is lost.
+        foreach (var session in written)
         {
-            if (receipt.IsDurable)
-            {
-                durable[id] = Math.Max(durable[id], receipt.Sequence);
-            }
+            session.Durable = session.Pending.Where(receipt => receipt.IsDurable).Select(receipt => receipt.Sequence).Append(1).Max();
         }
 
+        mortal.Die();
         var after = storage.Crash(random);
         await spool.DisposeAsync();
         for (var crash = 0; crash < moreCrashes; crash++)
         {
             // Healing can be cut off too.
-            var healing = Spool.Open(SpoolTests.Options, after, SpoolKey.Of([.. key]), signer, new CollectingTransport(signer) { Away = true }, TimeProvider.System, NullLogger.Instance);
+            mortal = new MortalTransport(recorder);
+            var healing = Open(after, key, signer, mortal);
+            mortal.Die();
             var next = after.Crash(random);
             await healing.DisposeAsync();
             after = next;
         }
 
-        var transport = new CollectingTransport(signer);
-        await using var healed = Spool.Open(SpoolTests.Options, after, SpoolKey.Of([.. key]), signer, transport, TimeProvider.System, NullLogger.Instance);
-        await transport.UntilAsync(collected => written.Keys.All(collected.IsComplete));
-        Assert.Empty(transport.Refused);
-        foreach (var (id, operations) in written)
-        {
-            var entries = transport.Sessions[id];
-            Assert.True(entries[^1].Sequence >= durable[id]);
-            var recorded = entries.Where(entry => entry.Type == EntryType.Operation).Select(Operation).ToList();
-            Assert.Equal(operations.Take(recorded.Count), recorded);
-            var outcomes = entries.Where(entry => entry.Type == EntryType.Completion)
-                .Select(entry => System.Text.Json.JsonSerializer.Deserialize<CompletionEntry>(entry.Payload.Span, System.Text.Json.JsonSerializerOptions.Web)!).ToList();
+        recorder.Away = false;
+        await using var healed = Open(after, key, signer, recorder);
+        await recorder.UntilAsync(collected => written.TrueForAll(session => collected.IsComplete(session.Id)));
+        Assert.Empty(recorder.Refused);
+        written.ForEach(session => Compare(session, recorder.Sessions[session.Id]));
+    }
 
-            // Each recorded operation has exactly one outcome, and only those whose own was lost are unknown.
-            Assert.Equal(recorded, outcomes.Select(outcome => outcome.Operation).Order());
-            Assert.All(outcomes, outcome => Assert.True(outcome.Outcome == "unknown" || completed.Contains((id, outcome.Operation))));
-            var end = entries.Single(entry => entry.Type == EntryType.SessionEnd);
-            Assert.Equal("crash", System.Text.Json.JsonSerializer.Deserialize<SessionEndEntry>(end.Payload.Span, System.Text.Json.JsonSerializerOptions.Web)!.Reason);
+    private static async Task StepAsync(Written session, CollectingTransport recorder, Random random)
+    {
+        if (session.Ended)
+        {
+            recorder.Away = random.Next(2) == 0;
+            return;
+        }
+
+        if (random.Next(25) == 0)
+        {
+            session.Ended = true;
+            var end = session.Recording.EndAsync(new SessionEndEntry("client", session.Operations, 0, 0), default).AsTask();
+            if (random.Next(2) == 0)
+            {
+                await end;
+                session.EndIsDurable = true;
+            }
+
+            return;
+        }
+
+        var operation = ++session.Operations;
+        var receipt = session.Recording.Append(Make.Operation(operation, new string('q', random.Next(3000))), RecordLevel.Durable);
+        session.Pending.Add(receipt);
+        if (random.Next(3) == 0)
+        {
+            session.Recording.Complete(Make.Completion(operation));
+            session.Completed.Add(operation);
+        }
+
+        if (random.Next(4) == 0)
+        {
+            await receipt.WaitAsync(default);
         }
     }
 
-    private static long Operation(Entry entry) =>
-        System.Text.Json.JsonSerializer.Deserialize<OperationEntry>(entry.Payload.Span, System.Text.Json.JsonSerializerOptions.Web)!.Operation;
+    private static void Compare(Written session, List<Entry> entries)
+    {
+        Assert.True(entries[^1].Sequence >= session.Durable);
+        var recorded = entries.Where(entry => entry.Type == EntryType.Operation).Select(entry => Body<OperationEntry>(entry).Operation).ToList();
+        Assert.Equal(Enumerable.Range(1, recorded.Count).Select(number => (long)number), recorded);
+        Assert.True(recorded.Count <= session.Operations);
+
+        // Each recorded operation has exactly one outcome, and only those whose own was lost are unknown.
+        var outcomes = entries.Where(entry => entry.Type == EntryType.Completion).Select(Body<CompletionEntry>).ToList();
+        Assert.Equal(recorded, outcomes.Select(outcome => outcome.Operation).Order());
+        Assert.All(outcomes, outcome => Assert.True(outcome.Outcome == "unknown" || session.Completed.Contains(outcome.Operation)));
+        var reason = Body<SessionEndEntry>(entries.Single(entry => entry.Type == EntryType.SessionEnd)).Reason;
+        Assert.True(reason == (session.EndIsDurable ? "client" : "crash") || (session.Ended && reason == "client"), reason);
+    }
+
+    private static T Body<T>(Entry entry) => JsonSerializer.Deserialize<T>(entry.Payload.Span, JsonSerializerOptions.Web)!;
+
+    private static Spool Open(FaultyStorage storage, byte[] key, TestSigner signer, IEntryTransport transport) =>
+        Spool.Open(SpoolTests.Options, storage, SpoolKey.Of([.. key]), signer, transport, TimeProvider.System, NullLogger.Instance);
+
+    private sealed class Written(string id, ISessionRecording recording)
+    {
+        public string Id => id;
+
+        public ISessionRecording Recording => recording;
+
+        public long Operations { get; set; }
+
+        public List<RecordReceipt> Pending { get; } = [];
+
+        public HashSet<long> Completed { get; } = [];
+
+        public long Durable { get; set; }
+
+        public bool Ended { get; set; }
+
+        public bool EndIsDurable { get; set; }
+    }
+
+    /// <summary>Belongs to a process that dies: from then on nothing of it reaches the recorder.</summary>
+    private sealed class MortalTransport(CollectingTransport recorder) : IEntryTransport
+    {
+        private readonly Lock _gate = new();
+        private bool _dead;
+
+        public void Die()
+        {
+            lock (_gate)
+            {
+                _dead = true;
+            }
+        }
+
+        public ValueTask<BatchResult> SendAsync(ReadOnlyMemory<byte> batch, CancellationToken cancellation)
+        {
+            lock (_gate)
+            {
+                return _dead ? throw new IOException("dead") : recorder.SendAsync(batch, cancellation);
+            }
+        }
+    }
 }
