@@ -52,7 +52,7 @@ public class LiteralShapeTests
     {
         using var shaped = new SqlParser(Sql.Library);
         using var uncached = new SqlParser(Sql.Library, new SqlParserOptions { CacheEntries = 0 });
-        Gen.Select(Gen.OneOfConst(Templates), Number, Number).Sample(
+        Gen.Select(Chosen(Templates), Number, Number).Sample(
             (template, first, second) =>
             {
                 var text = Fill(template, first, second);
@@ -85,14 +85,14 @@ public class LiteralShapeTests
     }
 
     [Fact]
-    public void Numbers_elsewhere_are_part_of_the_key() => Gen.Select(Gen.OneOfConst(Kept), Gen.Int[1, 99_999]).Sample((template, number) =>
+    public void Numbers_elsewhere_are_part_of_the_key() => Gen.Select(Chosen(Kept), Gen.Int[1, 99_999]).Sample((template, number) =>
     {
         var text = string.Format(CultureInfo.InvariantCulture, template, number);
         Assert.Null(ShapeOf(text));
     });
 
     [Fact]
-    public void A_shape_changes_digits_only() => Gen.Select(Gen.OneOfConst(Templates), Number, Number).Sample((template, first, second) =>
+    public void A_shape_changes_digits_only() => Gen.Select(Chosen(Templates), Number, Number).Sample((template, first, second) =>
     {
         var text = Fill(template, first, second);
         var shape = ShapeOf(text);
@@ -150,4 +150,6 @@ public class LiteralShapeTests
     }
 
     private static string Columns(SqlReads reads) => $"{string.Join(',', reads.Columns)}/{reads.Blocks.Count}/{string.Join(',', reads.Functions)}";
+
+    private static Gen<string> Chosen(string[] texts) => Gen.Int[0, texts.Length - 1].Select(index => texts[index]);
 }
