@@ -52,6 +52,9 @@ public sealed class EvasionTests(World world) : Scenario(world)
     /// </summary>
     private static readonly string[] OnlyReads = [];
 
+    /// <summary>Harmless as text, but not under these policies: other people's values, running for real, or relations that don't exist here, so that no mask can be worked out.</summary>
+    private static readonly string[] StoppedOnPurpose = ["These catalogs hold values", "which the catalog doesn't know", "which can't be resolved", "explain analyze"];
+
     private static readonly JsonSerializerOptions Web = new(JsonSerializerDefaults.Web);
 
     private sealed record Case(string Sql, int PadTo, bool? ReadOnly);
@@ -109,7 +112,7 @@ public sealed class EvasionTests(World world) : Scenario(world)
             }
 
             var replies = await RunAsync(client, each.Sql);
-            if (replies.FirstOrDefault(reply => reply.Type == 'E') is { } error && error.Field('C') == "42501")
+            if (replies.FirstOrDefault(reply => reply.Type == 'E') is { } error && error.Field('C') == "42501" && !StoppedOnPurpose.Any(error.ToString().Contains) && !StoppedOnPurpose.Any(each.Sql.Contains))
             {
                 stopped.Add($"{error.Field('M')} <- {each.Sql}");
             }

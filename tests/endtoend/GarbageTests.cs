@@ -85,7 +85,8 @@ public sealed class GarbageTests(World world) : Scenario(world)
                     break;
             }
 
-            if (what != "copy-out-of-place")
+            // A message that never comes in full is given up after a minute; until then it must not bother anybody either.
+            if (what is not ("copy-out-of-place" or "1-gib"))
             {
                 await EndsAsync(client);
             }

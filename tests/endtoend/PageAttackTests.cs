@@ -14,7 +14,7 @@ public sealed partial class PageAttackTests(World world) : Scenario(world)
     public async Task Hostile_text_is_shown_visibly_and_only_another_enrolled_person_can_decide()
     {
         using var client = await World.Alice.ConnectAsync();
-        var request = await client.HeldAsync("delete from orders where id = 90 /* \u202E\u001B[2J<script>alert(1)</script> \u200B */");
+        var request = await client.HeldAsync("delete from orders /* \u202E\u001B[2J<script>alert(1)</script> \u200B */ where id = 90");
         var link = (await World.Bob.RequestAsync(request)).Link;
         Assert.StartsWith(World.Address.AbsoluteUri, link, StringComparison.Ordinal);
 

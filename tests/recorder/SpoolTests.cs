@@ -234,6 +234,39 @@ public sealed class SpoolTests : IDisposable
     }
 
     [Fact]
+    public async Task A_full_spool_opens_again_however_often_and_empties_itself()
+    {
+        var transport = new CollectingTransport(_signer) { Away = true };
+        SpoolOptions Small(SpoolOptions options) => options with { MaxBytes = 3 * options.SegmentBytes };
+        long operations = 0;
+        await using (var spool = Open(transport, Small))
+        {
+            var recording = await spool.OpenAsync("ses_1", Make.Start(), default);
+            await Assert.ThrowsAsync<RecordingFailedException>(async () =>
+            {
+                while (operations < 100_000)
+                {
+                    await recording.Append(Make.Operation(++operations, new string('x', 2000)), RecordLevel.Durable).WaitAsync(default);
+                }
+            });
+        }
+
+        for (var start = 0; start < 5; start++)
+        {
+            await using var spool = Open(transport, Small);
+            Assert.NotNull(spool.Problem);
+            Assert.True(spool.DiskBytes <= 4 * 256 * 1024 + 64 * 1024, $"{spool.DiskBytes} bytes");
+        }
+
+        await using var last = Open(transport, Small);
+        transport.Away = false;
+        await transport.UntilAsync(collected => collected.IsComplete("ses_1"));
+        await transport.UntilAsync(_ => last.Problem is null);
+        await last.OpenAsync("ses_2", Make.Start(), default);
+        Assert.Equal(operations - 1, transport.Sessions["ses_1"].Count(entry => entry.Type == EntryType.Operation));
+    }
+
+    [Fact]
     public async Task Segments_are_deleted_only_when_the_recorder_has_all_of_them()
     {
         var transport = new CollectingTransport(_signer) { Away = true };

@@ -24,8 +24,8 @@ public sealed record PostgresOptions
     public TimeSpan HandshakeTimeout { get; init; } = TimeSpan.FromSeconds(30);
     /// <summary>How long a client may take to complete a message that it has begun.</summary>
     public TimeSpan MessageTimeout { get; init; } = TimeSpan.FromSeconds(60);
-    /// <summary>How often a held client gets a sign of life.</summary>
-    public TimeSpan KeepAlive { get; init; } = TimeSpan.FromSeconds(5);
+    /// <summary>How often a held client gets a sign of life: well within the shortest read timeouts that drivers are given (Npgsql, JDBC).</summary>
+    public TimeSpan KeepAlive { get; init; } = TimeSpan.FromSeconds(1);
     /// <summary>How often a held client is told that it still waits.</summary>
     public TimeSpan HoldNotice { get; init; } = TimeSpan.FromMinutes(1);
     /// <summary>Most bytes that are read ahead while a client is held.</summary>

@@ -38,6 +38,7 @@ internal sealed class SegmentSupply : IDisposable
     private (string Name, ISpoolFile File)? _ready;
     private string? _exhausted;
     private bool _wanted;
+    private bool _first = true;
     private bool _stopping;
 
     /// <summary>Begins to prepare the first segment.</summary>
@@ -140,7 +141,8 @@ internal sealed class SegmentSupply : IDisposable
                     return;
                 }
 
-                if (_used + _options.SegmentBytes > _options.MaxBytes)
+                // The first one of a run is made also beyond the bound: what fills the spool can only be shipped by a proxy that has started.
+                if (!_first && _used + _options.SegmentBytes > _options.MaxBytes)
                 {
                     Volatile.Write(ref _exhausted, AtBound);
                     Monitor.Wait(_gate, Retry);
@@ -158,6 +160,7 @@ internal sealed class SegmentSupply : IDisposable
                 lock (_gate)
                 {
                     _ready = (name, file);
+                    _first = false;
                     Volatile.Write(ref _exhausted, null);
                     Monitor.PulseAll(_gate);
                 }

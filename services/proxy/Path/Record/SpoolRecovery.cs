@@ -97,14 +97,15 @@ internal sealed class SpoolRecovery(ISpoolStorage storage, SpoolKey key)
             }
 
             segment.Durable = reader.Offset;
-            if (!isLast || (read == SegmentRead.End && !HasRemains(segment, reader.Offset, length)))
+            if (!isLast)
             {
                 return 0;
             }
 
-            // Cut, so that the next recovery doesn't find it in the middle.
+            // Cut, so that the next recovery doesn't find it in the middle; and zeros, too, so that starts beyond the bound don't add up.
+            var torn = read != SegmentRead.End || HasRemains(segment, reader.Offset, length);
             segment.File.Truncate(reader.Offset);
-            return length - reader.Offset;
+            return torn ? length - reader.Offset : 0;
         }
     }
 

@@ -212,7 +212,8 @@ internal sealed class SpoolWriter : IDisposable
 
     private void CheckRoom(int size, bool reserve)
     {
-        if (_length + size > _options.MaxPendingBytes && _records > 0)
+        // What gathers must fit in one segment, beside the states of the sessions: a batch that doesn't would end everybody's recording, not just this one.
+        if (_length + size > _options.SegmentBytes / 4 * 3 || (_length + size > _options.MaxPendingBytes && _records > 0))
         {
             throw new RecordingFailedException("Too much waits for the disk to be recorded.");
         }
