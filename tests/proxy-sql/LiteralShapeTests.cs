@@ -38,6 +38,8 @@ public class LiteralShapeTests
 
     private static readonly Gen<int> Number = Gen.OneOf(Gen.Int[0, 9], Gen.Int[0, 1000], Gen.Int[0, 999_999_999]);
 
+    private static Gen<string> OneOf(string[] texts) => Gen.Int[0, texts.Length - 1].Select(index => texts[index]);
+
     private static string Fill(string template, int first, int second) => string.Format(CultureInfo.InvariantCulture, template, first, second);
 
     private static string? ShapeOf(string text)
@@ -52,7 +54,7 @@ public class LiteralShapeTests
     {
         using var shaped = new SqlParser(Sql.Library);
         using var uncached = new SqlParser(Sql.Library, new SqlParserOptions { CacheEntries = 0 });
-        Gen.Select(Chosen(Templates), Number, Number).Sample(
+        Gen.Select(OneOf(Templates), Number, Number).Sample(
             (template, first, second) =>
             {
                 var text = Fill(template, first, second);
@@ -85,14 +87,14 @@ public class LiteralShapeTests
     }
 
     [Fact]
-    public void Numbers_elsewhere_are_part_of_the_key() => Gen.Select(Chosen(Kept), Gen.Int[1, 99_999]).Sample((template, number) =>
+    public void Numbers_elsewhere_are_part_of_the_key() => Gen.Select(OneOf(Kept), Gen.Int[1, 99_999]).Sample((template, number) =>
     {
         var text = string.Format(CultureInfo.InvariantCulture, template, number);
         Assert.Null(ShapeOf(text));
     });
 
     [Fact]
-    public void A_shape_changes_digits_only() => Gen.Select(Chosen(Templates), Number, Number).Sample((template, first, second) =>
+    public void A_shape_changes_digits_only() => Gen.Select(OneOf(Templates), Number, Number).Sample((template, first, second) =>
     {
         var text = Fill(template, first, second);
         var shape = ShapeOf(text);
@@ -150,6 +152,4 @@ public class LiteralShapeTests
     }
 
     private static string Columns(SqlReads reads) => $"{string.Join(',', reads.Columns)}/{reads.Blocks.Count}/{string.Join(',', reads.Functions)}";
-
-    private static Gen<string> Chosen(string[] texts) => Gen.Int[0, texts.Length - 1].Select(index => texts[index]);
 }
