@@ -8,7 +8,7 @@ namespace Countersign.Proxy.Sql.Lexing;
 /// Why that is certain: the grammar makes a constant of a whole number, whatever its value, where it stands behind a comparison operator in an expression, and no
 /// fact is taken from such a constant. Whole numbers elsewhere mean something by their value (<c>ORDER BY 2</c>, <c>float(24)</c>, <c>LIMIT</c>) and
 /// are kept, as are those of ten digits or more, which the grammar reads as another kind of number. One SELECT without SET only: in other statements
-/// <c>name = 5</c> can be an option. See docs/decisions/0402-one-shape-one-analysis.md.
+/// <c>name = 5</c> can be an option. See docs/decisions/0403-one-shape-one-analysis.md.
 /// </remarks>
 public static class LiteralShape
 {
