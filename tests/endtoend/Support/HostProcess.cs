@@ -37,7 +37,11 @@ public sealed class HostProcess(string folder, IReadOnlyDictionary<string, strin
         using var http = new HttpClient { BaseAddress = address };
         await Until.TrueAsync("the host is ready", async () =>
         {
-            Assert.False(_process.HasExited, "the host has ended: " + string.Join('\n', File.ReadLines(Log).TakeLast(30)));
+            if (_process.HasExited)
+            {
+                Assert.Fail("the host has ended: " + string.Join('\n', File.ReadLines(Log).TakeLast(30)));
+            }
+
             try
             {
                 using var answer = await http.GetAsync("health/ready");
