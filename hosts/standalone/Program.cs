@@ -1,10 +1,8 @@
+using Countersign.Platform.Hosting;
+
 namespace Countersign.Standalone;
 
 internal static class Program
 {
-    private static async Task Main(string[] args)
-    {
-        await using var app = StandaloneHost.Build(args);
-        await app.RunAsync();
-    }
+    private static Task<int> Main(string[] args) => CountersignProcess.RunAsync(() => StandaloneHost.Build(args));
 }

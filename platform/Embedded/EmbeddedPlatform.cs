@@ -42,6 +42,10 @@ public static class EmbeddedPlatform
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IHostedService, EmbeddedLifetime>());
         if (known is null)
         {
+            // Made first: folders above one that is made with a mode would get the usual one.
+            PrivateFiles.CreateDirectory(data.Directory);
+            PrivateFiles.CreateDirectory(data.Keys);
+
             // Cookies of a login survive a restart.
             services.AddDataProtection().SetApplicationName("countersign")
                 .PersistKeysToFileSystem(Directory.CreateDirectory(Path.Combine(data.Keys, "data-protection"), PrivateFiles.OwnerDirectory));

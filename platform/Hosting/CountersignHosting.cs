@@ -7,6 +7,7 @@ using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
 
 namespace Countersign.Platform.Hosting;
 
@@ -70,8 +71,11 @@ public static class CountersignHosting
     /// <summary>
     /// Installs error handling, security headers, <c>/metrics</c>, <c>/health/live</c> and <c>/health/ready</c>. Call it once, before the routes of the services.
     /// </summary>
+    /// <exception cref="OptionsValidationException">Options are wrong; an <see cref="AggregateException"/> of them where several kinds are.</exception>
     public static WebApplication UseCountersignHosting(this WebApplication app)
     {
+        // Before the host does it by itself: that makes all services first, and the first with wrong options would hide what is wrong with the others.
+        app.Services.GetService<IStartupValidator>()?.Validate();
         app.UseMiddleware<SecurityHeaders>();
         app.UseExceptionHandler();
         app.UseStatusCodePages();

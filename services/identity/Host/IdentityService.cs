@@ -59,12 +59,6 @@ public static class IdentityService
     public static IEndpointRouteBuilder MapIdentityService(this IEndpointRouteBuilder app)
     {
         var options = app.ServiceProvider.GetRequiredService<IdentityOptions>();
-        if (app.ServiceProvider.GetService<ProviderOptions>() is null)
-        {
-            // Wrong options: the host won't start.
-            return app;
-        }
-
         if (options.DevIssuer.Enabled)
         {
             // OpenIddict answers its protocol endpoints from here.

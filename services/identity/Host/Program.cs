@@ -7,15 +7,15 @@ namespace Countersign.Identity.Host;
 /// <summary>Identity as a process of its own.</summary>
 internal static class Program
 {
-    private static async Task Main(string[] args)
+    private static Task<int> Main(string[] args) => CountersignProcess.RunAsync(() =>
     {
         var builder = WebApplication.CreateBuilder(args);
-        builder.AddCountersignHosting("identity");
+        builder.AddCountersignHosting("countersign-identity");
         builder.AddEmbeddedPlatform(builder.Configuration["Countersign:Data"] ?? "./.countersign", AppIds.Identity);
         builder.AddIdentityService();
         var app = builder.Build();
         app.UseCountersignHosting();
         app.MapIdentityService();
-        await app.RunAsync();
-    }
+        return app;
+    });
 }

@@ -6,15 +6,15 @@ namespace Countersign.Proxy.Host;
 
 internal static class Program
 {
-    private static async Task Main(string[] args)
+    private static Task<int> Main(string[] args) => CountersignProcess.RunAsync(() =>
     {
         var builder = WebApplication.CreateBuilder(args);
         builder.AddCountersignHosting("countersign-proxy");
         builder.AddEmbeddedPlatform(builder.Configuration["Countersign:Data"] ?? "./.countersign", AppIds.Proxy);
         builder.AddProxyService();
-        await using var app = builder.Build();
+        var app = builder.Build();
         app.UseCountersignHosting();
         app.MapProxyService();
-        await app.RunAsync();
-    }
+        return app;
+    });
 }

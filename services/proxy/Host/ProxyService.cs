@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using Countersign.Platform.Embedded;
 using Countersign.Platform.Hosting;
@@ -37,9 +38,13 @@ public static class ProxyService
         services.AddSingleton<IValidateOptions<ProxyOptions>, ProxyOptionsValidator>();
 
         // The host must not cut off the drain, the farewell to those that are left, and what is still to be shipped.
-        services.AddOptions<HostOptions>().Configure<IOptions<ProxyOptions>>((host, proxy) =>
+        var drain = TimeSpan.TryParse(builder.Configuration[$"{ProxyOptions.Section}:{nameof(ProxyOptions.DrainTimeout)}"], CultureInfo.InvariantCulture, out var own)
+            ? own
+            : new ProxyOptions().DrainTimeout;
+        services.Configure<HostOptions>(host =>
         {
-            var needed = proxy.Value.DrainTimeout + TimeSpan.FromSeconds(25);
+            // Read while the host is built: before the options are checked, so nothing here may rely on that.
+            var needed = TimeSpan.FromSeconds(Math.Clamp(drain.TotalSeconds, 0, 600) + 25);
             host.ShutdownTimeout = host.ShutdownTimeout > needed ? host.ShutdownTimeout : needed;
         });
 
