@@ -153,7 +153,7 @@ public sealed class HoldTests(ServerFixture server)
     public async Task A_hold_shows_signs_of_life()
     {
         var clock = new FakeTimeProvider(DateTimeOffset.UtcNow);
-        await using var gateway = new Gateway(server.Port, new PostgresOptions { KeepAlive = TimeSpan.FromSeconds(5) }, clock: clock);
+        await using var gateway = new Gateway(server.Port, new PostgresOptions { KeepAlive = TimeSpan.FromSeconds(5) }, clock);
         gateway.Decider.By(hold: ["DELETE"]);
         using var client = await RawClient.LogInAsync(gateway.Port, more: ["application_name", "shop"]);
         client.Query("delete from pg_class where false");

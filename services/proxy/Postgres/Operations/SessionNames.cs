@@ -138,9 +138,9 @@ internal sealed class SessionNames
                 CloseStatement(name);
                 break;
             case SqlSessionEffectKind.Deallocate:
+                // The unnamed statement is none of those that DEALLOCATE ALL and DISCARD ALL know.
                 _statements.Clear();
                 _prepared.Clear();
-                _unnamed = null;
                 break;
             case SqlSessionEffectKind.Declare when effect is { Name: { } name, Definition: { } definition }:
                 _portals[name] = new Portal(null, definition, effect.Hold);
@@ -155,7 +155,6 @@ internal sealed class SessionNames
                 _statements.Clear();
                 _prepared.Clear();
                 _portals.Clear();
-                _unnamed = null;
                 break;
             default:
                 // Ends of transactions come with ReadyForQuery; a cursor that a savepoint took away only remains as a name that the target refuses.
