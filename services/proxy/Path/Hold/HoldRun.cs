@@ -125,10 +125,11 @@ internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecide
     private async ValueTask<(RequestView? Request, Refusal? Refusal, string Phase)> WaitHeldAsync(
         Operation operation, RequestView request, bool attached, TimeSpan? limit, Decision decision, IOperationPeer peer, CancellationToken cancellation)
     {
+        // The time counts from before the client is told: what it is told can't be later than what ends it.
+        using var tooLong = limit is { } span ? new CancellationTokenSource(span, clock) : new CancellationTokenSource();
         var scope = await peer.HeldAsync(operation, request, attached, cancellation).ConfigureAwait(false);
         await using (scope.ConfigureAwait(false))
         {
-            using var tooLong = limit is { } span ? new CancellationTokenSource(span, clock) : new CancellationTokenSource();
             using var any = CancellationTokenSource.CreateLinkedTokenSource(cancellation, scope.Cancelled, scope.Disconnected, tooLong.Token);
             try
             {
