@@ -109,14 +109,26 @@ internal static class Program
             {
                 (0, _, _) => (EntryType.SessionStart, Json(new SessionStartEntry
                 {
-                    Principal = "p", Person = "per_a", Name = "a", Credential = "c", Connection = "db", Database = "db", DatabaseRole = "app", Protocol = "postgres",
-                    Client = "127.0.0.1:1", Proxy = "bench",
+                    Principal = "p",
+                    Person = "per_a",
+                    Name = "a",
+                    Credential = "c",
+                    Connection = "db",
+                    Database = "db",
+                    DatabaseRole = "app",
+                    Protocol = "postgres",
+                    Client = "127.0.0.1:1",
+                    Proxy = "bench",
                 })),
                 (_, 7, < Sessions) => (EntryType.Seal, Seal.Create(head.Id, head.Sequence, head.Previous, sealer).ToPayload()),
                 (var sequence, _, _) when sequence % 2 == 1 => (EntryType.Operation, Json(new OperationEntry
                 {
-                    Operation = ++head.Operation, Kind = "query", Text = "SELECT abalance FROM pgbench_accounts WHERE aid = 123456;", Decision = "allow",
-                    Rules = ["baseline/reads"], BundleVersion = 12,
+                    Operation = ++head.Operation,
+                    Kind = "query",
+                    Text = "SELECT abalance FROM pgbench_accounts WHERE aid = 123456;",
+                    Decision = "allow",
+                    Rules = ["baseline/reads"],
+                    BundleVersion = 12,
                 })),
                 _ => (EntryType.Completion, Json(new CompletionEntry { Operation = head.Operation, Outcome = "ok", Rows = 1, Bytes = 64, DurationMicroseconds = 120 })),
             };

@@ -129,8 +129,16 @@ internal static class Program
 
     private static SessionStartEntry Start() => new()
     {
-        Principal = "p", Person = "per_bench", Name = "bench", Credential = "c", Connection = "bench", Database = "bench", DatabaseRole = "bench",
-        Protocol = "postgres", Client = "127.0.0.1:1", Proxy = "bench",
+        Principal = "p",
+        Person = "per_bench",
+        Name = "bench",
+        Credential = "c",
+        Connection = "bench",
+        Database = "bench",
+        DatabaseRole = "bench",
+        Protocol = "postgres",
+        Client = "127.0.0.1:1",
+        Proxy = "bench",
     };
 
     private sealed class NullTransport(bool ship) : IEntryTransport

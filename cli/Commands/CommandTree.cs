@@ -45,17 +45,23 @@ internal sealed class GlobalOptions
 {
     public Option<string?> Server { get; } = new("--server")
     {
-        Description = "Base URL of the server (default: COUNTERSIGN_SERVER, then the profile's).", HelpName = "URL", Recursive = true,
+        Description = "Base URL of the server (default: COUNTERSIGN_SERVER, then the profile's).",
+        HelpName = "URL",
+        Recursive = true,
     };
 
     public Option<string?> Profile { get; } = new("--profile")
     {
-        Description = "Whose login to use (default: COUNTERSIGN_PROFILE, then 'default').", HelpName = "NAME", Recursive = true,
+        Description = "Whose login to use (default: COUNTERSIGN_PROFILE, then 'default').",
+        HelpName = "NAME",
+        Recursive = true,
     };
 
     public Option<string?> Output { get; } = new("--output", "-o")
     {
-        Description = "text (default) or json.", HelpName = "FORMAT", Recursive = true,
+        Description = "text (default) or json.",
+        HelpName = "FORMAT",
+        Recursive = true,
     };
 }
 

@@ -58,7 +58,8 @@ public sealed class RefusalTests(ServerFixture fixture) : IClassFixture<ServerFi
             "second account that only the requester's side names" => () => peers.Person(requester, sameAs: [approver]),
             "second account unlinked after the request was made" => () => peers.Person(requester, sameAs: [approver]),
             "owner of the service account that asked" => (Action)(() => peers.Person(requester, enrolled: false)),
-            _ => () => { },
+            _ => () => { }
+            ,
         };
         before();
         var owners = who == "owner of the service account that asked" ? new[] { approver } : null;

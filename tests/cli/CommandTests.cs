@@ -201,7 +201,9 @@ public sealed class CommandTests : CliFixture
         Server.Overrides["/changes"] = context => Microsoft.AspNetCore.Http.Results.Json(
             new
             {
-                title = "The policy is not valid.", detail = "a.yaml:1:1: Unknown key 'x'.\nb.yaml:2:1: Bad.", code = "invalid",
+                title = "The policy is not valid.",
+                detail = "a.yaml:1:1: Unknown key 'x'.\nb.yaml:2:1: Bad.",
+                code = "invalid",
                 errors = new[] { new PolicyError("a.yaml", 1, 1, "unknown-key", "Unknown key 'x'."), new PolicyError("b.yaml", 2, 1, "bad", "Bad.") },
             }, statusCode: 422).ExecuteAsync(context);
         Server.Overrides["/persons"] = context => FakeServer.ProblemAsync(context, 403, "Forbidden", "Only enrolled persons.", "not-enrolled");

@@ -55,8 +55,12 @@ internal sealed partial class FakeServer
         });
         app.MapPost("/issuer/device", () => new
         {
-            device_code = "device-code-secret", user_code = "WDJB-MJHT", verification_uri = $"{Address}issuer/activate",
-            verification_uri_complete = $"{Address}issuer/activate?user_code=WDJB-MJHT", expires_in = 60, interval = 0,
+            device_code = "device-code-secret",
+            user_code = "WDJB-MJHT",
+            verification_uri = $"{Address}issuer/activate",
+            verification_uri_complete = $"{Address}issuer/activate?user_code=WDJB-MJHT",
+            expires_in = 60,
+            interval = 0,
         });
         app.MapPost("/issuer/token", async (HttpContext context) =>
         {

@@ -107,8 +107,21 @@ internal sealed partial class FakeServer : IAsyncDisposable
         var now = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
         var claims = JsonSerializer.Serialize(new
         {
-            iss = "identity", aud = audience, sub = $"pri_{person}", jti = $"{Interlocked.Increment(ref _counter)}", iat = now, exp = now + AccessTokenSeconds,
-            person = $"per_{person}", name = $"{person}@example.com", kind = "human", bootstrap = Bootstrap, groups = new[] { "engineers" }, enrolled = Enrolled, auth_time = now, amr = new[] { "pwd" }, nonce,
+            iss = "identity",
+            aud = audience,
+            sub = $"pri_{person}",
+            jti = $"{Interlocked.Increment(ref _counter)}",
+            iat = now,
+            exp = now + AccessTokenSeconds,
+            person = $"per_{person}",
+            name = $"{person}@example.com",
+            kind = "human",
+            bootstrap = Bootstrap,
+            groups = new[] { "engineers" },
+            enrolled = Enrolled,
+            auth_time = now,
+            amr = new[] { "pwd" },
+            nonce,
         });
         var token = $"{Base64Url.EncodeToString("{}"u8)}.{Base64Url.EncodeToString(Encoding.UTF8.GetBytes(claims))}.{Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(8))}";
         _accessTokens[token] = audience;

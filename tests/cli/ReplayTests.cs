@@ -90,15 +90,33 @@ public sealed class ReplayTests : CliFixture
         return string.Concat(
             Entry(EntryTypes.SessionStart, new SessionStartEntry
             {
-                Principal = "pri_alice", Person = "per_alice", Name = "alice@example.com", Credential = "crd_1", Connection = "shop", Database = "shop", DatabaseRole = "app",
-                Protocol = "postgres", Client = "127.0.0.1:5000", Application = "psql", Proxy = "pxy_1",
+                Principal = "pri_alice",
+                Person = "per_alice",
+                Name = "alice@example.com",
+                Credential = "crd_1",
+                Connection = "shop",
+                Database = "shop",
+                DatabaseRole = "app",
+                Protocol = "postgres",
+                Client = "127.0.0.1:5000",
+                Application = "psql",
+                Proxy = "pxy_1",
             }),
             Entry(EntryTypes.Operation, new OperationEntry { Operation = 1, Kind = "query", Text = "DROP DATABASE shop\u001b[0m", Decision = "deny", Rules = ["base/no-drop"], BundleVersion = 3, Message = "Not here." }),
             Entry(EntryTypes.Hold, new HoldEntry(2, "apr_1", "aaaa", "DELETE FROM orders\n WHERE id = $1", "began")),
             Entry(EntryTypes.Operation, new OperationEntry
             {
-                Operation = 2, Kind = "bind", Text = "DELETE FROM orders\n WHERE id = $1", Parameters = ["7", null], Decision = "approved", Rules = ["base/hold"], BundleVersion = 3, Digest = "aaaa",
-                Request = "apr_1", Grant = "grt_1", Approvers = [new RecordedApprover("per_bob", "bob@example.com", Start)],
+                Operation = 2,
+                Kind = "bind",
+                Text = "DELETE FROM orders\n WHERE id = $1",
+                Parameters = ["7", null],
+                Decision = "approved",
+                Rules = ["base/hold"],
+                BundleVersion = 3,
+                Digest = "aaaa",
+                Request = "apr_1",
+                Grant = "grt_1",
+                Approvers = [new RecordedApprover("per_bob", "bob@example.com", Start)],
             }),
             Entry(EntryTypes.Completion, new CompletionEntry { Operation = 2, Outcome = "ok", Rows = 1, Bytes = 12, DurationMicroseconds = 1500, Masked = 2 }),
             Entry(EntryTypes.SessionEnd, new SessionEndEntry("client", 2, 10, 20)));

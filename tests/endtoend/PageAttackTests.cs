@@ -76,7 +76,9 @@ public sealed partial class PageAttackTests(World world) : Scenario(world)
         var returnTo = Hidden().Matches(login).Single(match => match.Groups[1].Value == "return").Groups[2].Value;
         using var page = await browser.PostAsync("dev-issuer/login", new FormUrlEncodedContent(new Dictionary<string, string>
         {
-            ["return"] = WebUtility.HtmlDecode(returnTo), ["name"] = person.Name, ["password"] = person.Password,
+            ["return"] = WebUtility.HtmlDecode(returnTo),
+            ["name"] = person.Name,
+            ["password"] = person.Password,
         }));
         return await page.Content.ReadAsStringAsync();
     }

@@ -80,12 +80,30 @@ public sealed class TokenAttackTests(World world) : Scenario(world)
         var now = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
         var assertion = Sign("proxy", TokenTypes.Session, new SessionAssertionClaims
         {
-            Issuer = "identity", Audience = "session", Subject = "x", Session = "made-up", Proxy = "proxy-1", Connection = "shop", Credential = "x", Person = World.Carol.Id,
-            Name = World.Carol.Email, Kind = "human", AuthenticatedAt = now, IssuedAt = now, ExpiresAt = now + 600,
+            Issuer = "identity",
+            Audience = "session",
+            Subject = "x",
+            Session = "made-up",
+            Proxy = "proxy-1",
+            Connection = "shop",
+            Credential = "x",
+            Person = World.Carol.Id,
+            Name = World.Carol.Email,
+            Kind = "human",
+            AuthenticatedAt = now,
+            IssuedAt = now,
+            ExpiresAt = now + 600,
         });
         await RefusedAsync(HttpMethod.Post, "approval/v1/requests", Service("proxy", "approval"), new CreateRequest
         {
-            Kind = RequestKind.Operation, Assertion = assertion, Connection = "shop", Database = "shop", Operations = view.Operations, AllOf = view.AllOf, TimeoutSeconds = 600, GrantLifetimeSeconds = 600,
+            Kind = RequestKind.Operation,
+            Assertion = assertion,
+            Connection = "shop",
+            Database = "shop",
+            Operations = view.Operations,
+            AllOf = view.AllOf,
+            TimeoutSeconds = 600,
+            GrantLifetimeSeconds = 600,
         });
         await NotRedeemedAsync(Service("proxy", "approval"), assertion);
         await NotRedeemedAsync(Service("recorder", "approval"), assertion);

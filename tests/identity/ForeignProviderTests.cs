@@ -58,12 +58,22 @@ public sealed class ForeignProviderTests : IAsyncLifetime
         var (verifier, challenge) = Browser.Pkce();
         using var authorized = await browser.GetAsync(QueryHelpers.AddQueryString(_provider.Issuer + "/auth", new Dictionary<string, string?>
         {
-            ["client_id"] = "cli", ["response_type"] = "code", ["redirect_uri"] = CliCallback, ["scope"] = "openid groups", ["state"] = "s", ["nonce"] = "n1",
-            ["code_challenge"] = challenge, ["code_challenge_method"] = "S256", ["g_continue"] = "",
+            ["client_id"] = "cli",
+            ["response_type"] = "code",
+            ["redirect_uri"] = CliCallback,
+            ["scope"] = "openid groups",
+            ["state"] = "s",
+            ["nonce"] = "n1",
+            ["code_challenge"] = challenge,
+            ["code_challenge_method"] = "S256",
+            ["g_continue"] = "",
         }));
         var answer = await TokenAsync(new Dictionary<string, string>
         {
-            ["grant_type"] = "authorization_code", ["code"] = Query(authorized.Headers.Location!, "code"), ["redirect_uri"] = CliCallback, ["client_id"] = "cli",
+            ["grant_type"] = "authorization_code",
+            ["code"] = Query(authorized.Headers.Location!, "code"),
+            ["redirect_uri"] = CliCallback,
+            ["client_id"] = "cli",
             ["code_verifier"] = verifier,
         });
         var idToken = answer.GetProperty("id_token").GetString();
@@ -92,7 +102,9 @@ public sealed class ForeignProviderTests : IAsyncLifetime
         {
             answer = await TokenAsync(new Dictionary<string, string>
             {
-                ["grant_type"] = "urn:ietf:params:oauth:grant-type:device_code", ["client_id"] = "cli", ["device_code"] = codes.GetProperty("device_code").GetString()!,
+                ["grant_type"] = "urn:ietf:params:oauth:grant-type:device_code",
+                ["client_id"] = "cli",
+                ["device_code"] = codes.GetProperty("device_code").GetString()!,
             });
             return answer.TryGetProperty("id_token", out _);
         });

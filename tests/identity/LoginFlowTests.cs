@@ -49,7 +49,9 @@ public sealed class LoginFlowTests : IAsyncLifetime
         var codes = await begun.Content.ReadFromJsonAsync<JsonElement>();
         var poll = new Dictionary<string, string>
         {
-            ["grant_type"] = "urn:ietf:params:oauth:grant-type:device_code", ["client_id"] = "countersign-cli", ["device_code"] = codes.GetProperty("device_code").GetString()!,
+            ["grant_type"] = "urn:ietf:params:oauth:grant-type:device_code",
+            ["client_id"] = "countersign-cli",
+            ["device_code"] = codes.GetProperty("device_code").GetString()!,
         };
         Assert.Equal(1, codes.GetProperty("interval").GetInt32());
         Assert.Equal("authorization_pending", (await device.TokenAsync(poll)).GetProperty("error").GetString());

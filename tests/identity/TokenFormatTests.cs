@@ -19,8 +19,21 @@ public sealed class TokenFormatTests : IDisposable
     {
         var claims = new AccessTokenClaims
         {
-            Issuer = "identity", Audience = "approval", Subject = "pri_a", Id = "tok_a", IssuedAt = 1, ExpiresAt = 901, Person = "per_a", Name = "alice@example.test",
-            Kind = "human", Groups = ["dba"], Enrolled = true, Bootstrap = true, Acr = "phr", Amr = ["pwd", "otp"], AuthenticatedAt = 0,
+            Issuer = "identity",
+            Audience = "approval",
+            Subject = "pri_a",
+            Id = "tok_a",
+            IssuedAt = 1,
+            ExpiresAt = 901,
+            Person = "per_a",
+            Name = "alice@example.test",
+            Kind = "human",
+            Groups = ["dba"],
+            Enrolled = true,
+            Bootstrap = true,
+            Acr = "phr",
+            Amr = ["pwd", "otp"],
+            AuthenticatedAt = 0,
         };
         Frozen(TokenTypes.Access, "at+jwt", claims, """
             {"iss":"identity","aud":"approval","sub":"pri_a","jti":"tok_a","iat":1,"exp":901,"person":"per_a","name":"alice@example.test","kind":"human","owners":[],"groups":["dba"],"enrolled":true,"bootstrap":true,"acr":"phr","amr":["pwd","otp"],"auth_time":0}
@@ -32,8 +45,20 @@ public sealed class TokenFormatTests : IDisposable
     {
         var claims = new SessionAssertionClaims
         {
-            Issuer = "identity", Audience = "session", Subject = "pri_a", Session = "ses_a", Proxy = "proxy", Connection = "orders", Credential = "crd_a", Person = "per_s",
-            Name = "etl", Kind = "service", Owners = ["per_a", "per_b"], AuthenticatedAt = 0, IssuedAt = 1, ExpiresAt = 601,
+            Issuer = "identity",
+            Audience = "session",
+            Subject = "pri_a",
+            Session = "ses_a",
+            Proxy = "proxy",
+            Connection = "orders",
+            Credential = "crd_a",
+            Person = "per_s",
+            Name = "etl",
+            Kind = "service",
+            Owners = ["per_a", "per_b"],
+            AuthenticatedAt = 0,
+            IssuedAt = 1,
+            ExpiresAt = 601,
         };
         Frozen(TokenTypes.Session, "cs-session+jwt", claims, """
             {"iss":"identity","aud":"session","sub":"pri_a","sid":"ses_a","proxy":"proxy","connection":"orders","credential":"crd_a","person":"per_s","name":"etl","kind":"service","owners":["per_a","per_b"],"groups":[],"amr":[],"auth_time":0,"iat":1,"exp":601}

@@ -195,8 +195,16 @@ public sealed class RequireCallerTests : IAsyncLifetime
 
     private static AccessTokenClaims Claims() => new()
     {
-        Issuer = AppIds.Identity, Audience = AppIds.Approval, Subject = "pri_1", Id = "1", IssuedAt = Now, ExpiresAt = Now + 900, Person = "per_1",
-        Name = "Alice", Kind = "human", AuthenticatedAt = Now,
+        Issuer = AppIds.Identity,
+        Audience = AppIds.Approval,
+        Subject = "pri_1",
+        Id = "1",
+        IssuedAt = Now,
+        ExpiresAt = Now + 900,
+        Person = "per_1",
+        Name = "Alice",
+        Kind = "human",
+        AuthenticatedAt = Now,
     };
 
     private string PersonToken(Func<AccessTokenClaims, AccessTokenClaims>? change = null)

@@ -26,7 +26,9 @@ public sealed class SearchTests : IAsyncLifetime
             "ses_b", "per_bob", "books", 1000,
             (Make.Operation(1, "DELETE FROM t WHERE id = $1", "approved") with
             {
-                Parameters = ["7", null], Request = "apr_1", Approvers = [new RecordedApprover("per_carol", "carol", DateTimeOffset.UnixEpoch)],
+                Parameters = ["7", null],
+                Request = "apr_1",
+                Approvers = [new RecordedApprover("per_carol", "carol", DateTimeOffset.UnixEpoch)],
             }, "ok"));
         _index = SearchIndex.Open(Path.Combine(_folder.Path, "search.db"));
         new Indexer(_index, _log, NullLogger<Indexer>.Instance).IndexOnce();

@@ -196,8 +196,17 @@ public sealed class ServiceTests : IAsyncLifetime
         var now = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
         return _app.Services.GetRequiredKeyedService<SigningKey>(AppIds.Identity).Sign(TokenTypes.Access, new AccessTokenClaims
         {
-            Issuer = AppIds.Identity, Audience = AppIds.Recorder, Subject = "prn_" + person, Id = Guid.NewGuid().ToString("N"), IssuedAt = now, ExpiresAt = now + 600,
-            Person = person, Name = person, Kind = "human", Enrolled = enrolled, AuthenticatedAt = now,
+            Issuer = AppIds.Identity,
+            Audience = AppIds.Recorder,
+            Subject = "prn_" + person,
+            Id = Guid.NewGuid().ToString("N"),
+            IssuedAt = now,
+            ExpiresAt = now + 600,
+            Person = person,
+            Name = person,
+            Kind = "human",
+            Enrolled = enrolled,
+            AuthenticatedAt = now,
         });
     }
 

@@ -128,13 +128,27 @@ internal static class Make
 {
     public static SessionStartEntry Start(string person = "per_alice", string connection = "shop") => new()
     {
-        Principal = "prn_1", Person = person, Name = person + "@example.com", Credential = "crd_1", Connection = connection, Database = "shop", DatabaseRole = "app",
-        Protocol = "postgres", Client = "127.0.0.1:50000", Application = "psql", Proxy = "proxy-1",
+        Principal = "prn_1",
+        Person = person,
+        Name = person + "@example.com",
+        Credential = "crd_1",
+        Connection = connection,
+        Database = "shop",
+        DatabaseRole = "app",
+        Protocol = "postgres",
+        Client = "127.0.0.1:50000",
+        Application = "psql",
+        Proxy = "proxy-1",
     };
 
     public static OperationEntry Operation(long number, string text = "SELECT 1", string decision = "allow") => new()
     {
-        Operation = number, Kind = "query", Text = text, Decision = decision, Rules = ["base/reads"], BundleVersion = 3,
+        Operation = number,
+        Kind = "query",
+        Text = text,
+        Decision = decision,
+        Rules = ["base/reads"],
+        BundleVersion = 3,
     };
 
     public static CompletionEntry Completion(long number, string outcome = "ok") => new() { Operation = number, Outcome = outcome, Rows = 1, Bytes = 20 };

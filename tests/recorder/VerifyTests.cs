@@ -255,7 +255,11 @@ public sealed class VerifyTests : IAsyncLifetime
 
         new ExportHeader
         {
-            From = 0, To = rewritten.Count, Checkpoint = new Checkpoint("test.example/log", rewritten.Count, tree.Root()).Sign(_key), Left = [], Right = [],
+            From = 0,
+            To = rewritten.Count,
+            Checkpoint = new Checkpoint("test.example/log", rewritten.Count, tree.Root()).Sign(_key),
+            Left = [],
+            Right = [],
             Keys = SealKeys.Sign([_proxy.Key, _own.Key], _key),
         }.Write(output);
         foreach (var (entry, index) in rewritten.Select((entry, index) => (entry, index)))

@@ -36,7 +36,8 @@ public sealed class Person(World world, string name, string password)
         var provider = await http.GetFromJsonAsync<JsonElement>($"{issuer.TrimEnd('/')}/.well-known/openid-configuration");
         var begun = await FormAsync(http, provider.GetProperty("device_authorization_endpoint").GetString()!, new()
         {
-            ["client_id"] = client, ["scope"] = string.Join(' ', login.GetProperty("scopes").EnumerateArray().Select(each => each.GetString())),
+            ["client_id"] = client,
+            ["scope"] = string.Join(' ', login.GetProperty("scopes").EnumerateArray().Select(each => each.GetString())),
         });
         using (var page = await http.PostAsync("dev-issuer/login", new FormUrlEncodedContent(new Dictionary<string, string> { ["name"] = name, ["password"] = password, ["return"] = "/dev-issuer/device" })))
         {
@@ -52,7 +53,9 @@ public sealed class Person(World world, string name, string password)
         {
             var answer = await FormAsync(http, provider.GetProperty("token_endpoint").GetString()!, new()
             {
-                ["grant_type"] = "urn:ietf:params:oauth:grant-type:device_code", ["device_code"] = begun.GetProperty("device_code").GetString()!, ["client_id"] = client,
+                ["grant_type"] = "urn:ietf:params:oauth:grant-type:device_code",
+                ["device_code"] = begun.GetProperty("device_code").GetString()!,
+                ["client_id"] = client,
             });
             return answer.TryGetProperty("id_token", out var id) ? id.GetString() : null;
         });

@@ -346,7 +346,12 @@ public sealed class World : IAsyncLifetime
         {
             var connection = new Connection
             {
-                Name = name, Protocol = "postgres", Host = "127.0.0.1", Port = _server.Port, Database = "shop", Tls = "disable",
+                Name = name,
+                Protocol = "postgres",
+                Host = "127.0.0.1",
+                Port = _server.Port,
+                Database = "shop",
+                Tls = "disable",
                 Labels = new Dictionary<string, string> { ["env"] = "demo" },
             };
             return connection with { Credential = CredentialSealing.Seal(key, connection, new TargetCredential(user, password)) };

@@ -30,7 +30,11 @@ internal static class Program
                 var receipt = recording.Append(
                     new OperationEntry
                     {
-                        Operation = operation, Kind = "query", Text = "UPDATE t SET a = a + " + new string('1', (int)(operation * 37 % 700)), Decision = "allow", BundleVersion = 1,
+                        Operation = operation,
+                        Kind = "query",
+                        Text = "UPDATE t SET a = a + " + new string('1', (int)(operation * 37 % 700)),
+                        Decision = "allow",
+                        BundleVersion = 1,
                     },
                     RecordLevel.Durable);
                 await receipt.WaitAsync(default);
@@ -55,8 +59,16 @@ internal static class Program
 
     private static SessionStartEntry Start() => new()
     {
-        Principal = "p", Person = "per_a", Name = "a", Credential = "c", Connection = "db", Database = "db", DatabaseRole = "app", Protocol = "postgres",
-        Client = "127.0.0.1:1", Proxy = "victim",
+        Principal = "p",
+        Person = "per_a",
+        Name = "a",
+        Credential = "c",
+        Connection = "db",
+        Database = "db",
+        DatabaseRole = "app",
+        Protocol = "postgres",
+        Client = "127.0.0.1:1",
+        Proxy = "victim",
     };
 
     private sealed class Away : IEntryTransport

@@ -52,7 +52,9 @@ internal sealed partial class Browser : IDisposable
         var returnTo = WebUtility.HtmlDecode(Hidden().Match(html).Groups[1].Value);
         return await Http.PostAsync(new Uri("/dev-issuer/login", UriKind.Relative), new FormUrlEncodedContent(new Dictionary<string, string>
         {
-            ["return"] = returnTo, ["name"] = name, ["password"] = password,
+            ["return"] = returnTo,
+            ["name"] = name,
+            ["password"] = password,
         }));
     }
 
@@ -71,7 +73,11 @@ internal sealed partial class Browser : IDisposable
 
         var answer = await TokenAsync(new Dictionary<string, string>
         {
-            ["grant_type"] = "authorization_code", ["code"] = code.ToString(), ["redirect_uri"] = redirect, ["client_id"] = client, ["code_verifier"] = verifier,
+            ["grant_type"] = "authorization_code",
+            ["code"] = code.ToString(),
+            ["redirect_uri"] = redirect,
+            ["client_id"] = client,
+            ["code_verifier"] = verifier,
         });
         return (answer.GetProperty("id_token").GetString()!, nonce);
     }
@@ -81,8 +87,14 @@ internal sealed partial class Browser : IDisposable
     {
         var parameters = new Dictionary<string, string?>
         {
-            ["response_type"] = "code", ["client_id"] = client, ["redirect_uri"] = redirect, ["scope"] = "openid profile email groups", ["state"] = "s",
-            ["nonce"] = nonce, ["code_challenge"] = challenge, ["code_challenge_method"] = method,
+            ["response_type"] = "code",
+            ["client_id"] = client,
+            ["redirect_uri"] = redirect,
+            ["scope"] = "openid profile email groups",
+            ["state"] = "s",
+            ["nonce"] = nonce,
+            ["code_challenge"] = challenge,
+            ["code_challenge_method"] = method,
         };
         var (location, page) = await FollowAsync(await Http.GetAsync(new Uri(QueryHelpers.AddQueryString("/dev-issuer/authorize", parameters), UriKind.Relative)));
         if (page is { StatusCode: HttpStatusCode.OK })

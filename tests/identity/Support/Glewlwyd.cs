@@ -144,22 +144,40 @@ internal sealed class Glewlwyd : IAsyncDisposable
         await MustAsync(PostAsync("mod/plugin", Plugin()));
         await MustAsync(PostAsync("user", new
         {
-            username = "alice", name = "Alice A", email = "alice@corp.test", enabled = true, scope = new[] { "openid", "groups", "g_profile" },
-            groups = new[] { "dba", "oncall" }, password = "alice-password-12",
+            username = "alice",
+            name = "Alice A",
+            email = "alice@corp.test",
+            enabled = true,
+            scope = new[] { "openid", "groups", "g_profile" },
+            groups = new[] { "dba", "oncall" },
+            password = "alice-password-12",
         }));
         foreach (var (id, secret, method) in new[] { ("web", BasicSecret, "client_secret_basic"), ("web-post", PostSecret, "client_secret_post") })
         {
             await MustAsync(PostAsync("client", new
             {
-                client_id = id, name = id, enabled = true, confidential = true, password = secret, redirect_uri = new[] { webCallback },
-                authorization_type = new[] { "code" }, scope = new[] { "openid", "groups" }, token_endpoint_auth_method = new[] { method },
+                client_id = id,
+                name = id,
+                enabled = true,
+                confidential = true,
+                password = secret,
+                redirect_uri = new[] { webCallback },
+                authorization_type = new[] { "code" },
+                scope = new[] { "openid", "groups" },
+                token_endpoint_auth_method = new[] { method },
             }));
         }
 
         await MustAsync(PostAsync("client", new
         {
-            client_id = "cli", name = "cli", enabled = true, confidential = false, redirect_uri = new[] { cliCallback },
-            authorization_type = new[] { "code", "device_authorization" }, scope = new[] { "openid", "groups" }, token_endpoint_auth_method = new[] { "none" },
+            client_id = "cli",
+            name = "cli",
+            enabled = true,
+            confidential = false,
+            redirect_uri = new[] { cliCallback },
+            authorization_type = new[] { "code", "device_authorization" },
+            scope = new[] { "openid", "groups" },
+            token_endpoint_auth_method = new[] { "none" },
         }));
     }
 
@@ -173,13 +191,34 @@ internal sealed class Glewlwyd : IAsyncDisposable
             display_name = "oidc",
             parameters = new Dictionary<string, object>
             {
-                ["iss"] = Issuer, ["jwt-type"] = "rsa", ["jwt-key-size"] = "256", ["key"] = key.ExportPkcs8PrivateKeyPem(), ["cert"] = key.ExportSubjectPublicKeyInfoPem(),
-                ["jwks-show"] = true, ["code-duration"] = 600, ["access-token-duration"] = 300, ["refresh-token-duration"] = 1209600, ["refresh-token-rolling"] = true,
-                ["allow-non-oidc"] = true, ["auth-type-code-enabled"] = true, ["auth-type-token-enabled"] = false, ["auth-type-id-token-enabled"] = false,
-                ["auth-type-none-enabled"] = false, ["auth-type-password-enabled"] = false, ["auth-type-client-enabled"] = true, ["auth-type-device-enabled"] = true,
-                ["auth-type-refresh-enabled"] = true, ["device-authorization-expiration"] = 600, ["device-authorization-interval"] = 1, ["pkce-allowed"] = true,
-                ["pkce-method-plain-allowed"] = false, ["subject-type"] = "public", ["name-claim"] = "mandatory", ["email-claim"] = "mandatory",
-                ["introspection-revocation-allowed"] = true, ["introspection-revocation-allow-target-client"] = true,
+                ["iss"] = Issuer,
+                ["jwt-type"] = "rsa",
+                ["jwt-key-size"] = "256",
+                ["key"] = key.ExportPkcs8PrivateKeyPem(),
+                ["cert"] = key.ExportSubjectPublicKeyInfoPem(),
+                ["jwks-show"] = true,
+                ["code-duration"] = 600,
+                ["access-token-duration"] = 300,
+                ["refresh-token-duration"] = 1209600,
+                ["refresh-token-rolling"] = true,
+                ["allow-non-oidc"] = true,
+                ["auth-type-code-enabled"] = true,
+                ["auth-type-token-enabled"] = false,
+                ["auth-type-id-token-enabled"] = false,
+                ["auth-type-none-enabled"] = false,
+                ["auth-type-password-enabled"] = false,
+                ["auth-type-client-enabled"] = true,
+                ["auth-type-device-enabled"] = true,
+                ["auth-type-refresh-enabled"] = true,
+                ["device-authorization-expiration"] = 600,
+                ["device-authorization-interval"] = 1,
+                ["pkce-allowed"] = true,
+                ["pkce-method-plain-allowed"] = false,
+                ["subject-type"] = "public",
+                ["name-claim"] = "mandatory",
+                ["email-claim"] = "mandatory",
+                ["introspection-revocation-allowed"] = true,
+                ["introspection-revocation-allow-target-client"] = true,
                 ["claims"] = new[] { new Dictionary<string, object> { ["name"] = "groups", ["user-property"] = "groups", ["type"] = "string", ["mandatory"] = true } },
             },
         };

@@ -39,7 +39,8 @@ internal sealed class ScriptedApproval(IServiceProvider services, ITrustedKeys k
     {
         Twists[request] = claims => (twist ?? (same => same))(claims with
         {
-            Bootstrap = bootstrap, Approvers = [new GrantApprover(approver, "somebody", DateTimeOffset.UtcNow.ToUnixTimeSeconds())],
+            Bootstrap = bootstrap,
+            Approvers = [new GrantApprover(approver, "somebody", DateTimeOffset.UtcNow.ToUnixTimeSeconds())],
         });
         await ChangeAsync(request, RequestState.Approved, announce);
     }
@@ -61,10 +62,27 @@ internal sealed class ScriptedApproval(IServiceProvider services, ITrustedKeys k
         var requester = await identity.VerifyAsync<AccessTokenClaims>(ask.Assertion, TokenTypes.Access, AppIds.Identity, AppIds.Identity, DateTimeOffset.UtcNow);
         var view = new RequestView
         {
-            Id = $"apr_{Guid.NewGuid():N}", Kind = ask.Kind, State = RequestState.Pending, Version = 1, Digest = ask.Operations[0].Digest,
-            Requester = requester.Person, RequesterName = requester.Name, Connection = "", Database = "", Operations = ask.Operations, Redeemed = 0,
-            AllOf = ask.AllOf, Decisions = [], Rules = ask.Rules, Message = ask.Message, Reason = ask.Reason, Context = ask.Context, Transaction = [],
-            CreatedAt = DateTimeOffset.UtcNow, ExpiresAt = DateTimeOffset.UtcNow.AddDays(1), Link = "http://approval/x",
+            Id = $"apr_{Guid.NewGuid():N}",
+            Kind = ask.Kind,
+            State = RequestState.Pending,
+            Version = 1,
+            Digest = ask.Operations[0].Digest,
+            Requester = requester.Person,
+            RequesterName = requester.Name,
+            Connection = "",
+            Database = "",
+            Operations = ask.Operations,
+            Redeemed = 0,
+            AllOf = ask.AllOf,
+            Decisions = [],
+            Rules = ask.Rules,
+            Message = ask.Message,
+            Reason = ask.Reason,
+            Context = ask.Context,
+            Transaction = [],
+            CreatedAt = DateTimeOffset.UtcNow,
+            ExpiresAt = DateTimeOffset.UtcNow.AddDays(1),
+            Link = "http://approval/x",
         };
         Requests[view.Id] = view;
         return Results.Ok(new CreateRequestResult(view, false));
@@ -77,8 +95,17 @@ internal sealed class ScriptedApproval(IServiceProvider services, ITrustedKeys k
         var now = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
         var grant = Twists[id](new GrantClaims
         {
-            Id = "g", Issuer = AppIds.Approval, Request = id, Kind = view.Kind, Person = view.Requester, Connection = "", Digests = [view.Operations[0].Digest],
-            AllOf = view.AllOf, Approvers = [], IssuedAt = now, ExpiresAt = now + 600,
+            Id = "g",
+            Issuer = AppIds.Approval,
+            Request = id,
+            Kind = view.Kind,
+            Person = view.Requester,
+            Connection = "",
+            Digests = [view.Operations[0].Digest],
+            AllOf = view.AllOf,
+            Approvers = [],
+            IssuedAt = now,
+            ExpiresAt = now + 600,
         });
         Requests[id] = view with { State = RequestState.Consumed };
         var key = Signer ?? services.GetRequiredKeyedService<SigningKey>(AppIds.Approval);

@@ -56,7 +56,10 @@ internal sealed class TinyIssuer : IAsyncDisposable
         });
         app.MapGet("/.well-known/openid-configuration", () => new Dictionary<string, object>
         {
-            ["issuer"] = issuer.ClaimedIssuer, ["jwks_uri"] = url + "/jwks", ["token_endpoint"] = url + "/token", ["authorization_endpoint"] = url + "/authorize",
+            ["issuer"] = issuer.ClaimedIssuer,
+            ["jwks_uri"] = url + "/jwks",
+            ["token_endpoint"] = url + "/token",
+            ["authorization_endpoint"] = url + "/authorize",
             ["id_token_signing_alg_values_supported"] = new[] { "RS256", "none", "HS256" },
         });
         app.MapGet("/jwks", () =>
@@ -80,7 +83,12 @@ internal sealed class TinyIssuer : IAsyncDisposable
 
     public Dictionary<string, object?> Claims(string audience = "countersign-cli") => new()
     {
-        ["iss"] = Issuer, ["aud"] = audience, ["sub"] = "subject-1", ["iat"] = Now, ["exp"] = Now + 300, ["email"] = "eve@example.test",
+        ["iss"] = Issuer,
+        ["aud"] = audience,
+        ["sub"] = "subject-1",
+        ["iat"] = Now,
+        ["exp"] = Now + 300,
+        ["email"] = "eve@example.test",
         ["groups"] = new[] { "dba", "oncall" },
     };
 

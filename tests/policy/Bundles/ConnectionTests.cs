@@ -13,8 +13,16 @@ public sealed class ConnectionTests
     {
         var bad = Given.Connection() with
         {
-            Name = "Shop!", Protocol = "gopher", Host = "a b", Port = 70000, Database = "", Tls = "maybe", ProxyGroup = "", TrustedCertificates = "x",
-            Labels = new Dictionary<string, string> { ["ä"] = "" }, Credential = Credential with { Ciphertext = "%" },
+            Name = "Shop!",
+            Protocol = "gopher",
+            Host = "a b",
+            Port = 70000,
+            Database = "",
+            Tls = "maybe",
+            ProxyGroup = "",
+            TrustedCertificates = "x",
+            Labels = new Dictionary<string, string> { ["ä"] = "" },
+            Credential = Credential with { Ciphertext = "%" },
         };
         Assert.Equal(
             ["credential", "database", "host", "labels", "name", "port", "protocol", "proxy-group", "tls", "trusted-certificates", "trusted-certificates"],

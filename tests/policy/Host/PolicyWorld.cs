@@ -193,9 +193,27 @@ internal sealed class PolicyWorld : IAsyncDisposable
             Asked.Enqueue(create);
             var view = new RequestView
             {
-                Id = $"apr_{Guid.NewGuid():N}", Kind = create.Kind, State = RequestState.Pending, Version = 1, Digest = "d", Requester = "per_alice", RequesterName = "alice@example.com",
-                Connection = "", Database = "", Operations = create.Operations, Redeemed = 0, AllOf = create.AllOf, Decisions = [], Rules = [], Message = create.Message, Reason = create.Reason,
-                Context = new Dictionary<string, string>(), Transaction = [], CreatedAt = DateTimeOffset.UtcNow, ExpiresAt = DateTimeOffset.UtcNow.AddHours(1), Link = "http://approval/1",
+                Id = $"apr_{Guid.NewGuid():N}",
+                Kind = create.Kind,
+                State = RequestState.Pending,
+                Version = 1,
+                Digest = "d",
+                Requester = "per_alice",
+                RequesterName = "alice@example.com",
+                Connection = "",
+                Database = "",
+                Operations = create.Operations,
+                Redeemed = 0,
+                AllOf = create.AllOf,
+                Decisions = [],
+                Rules = [],
+                Message = create.Message,
+                Reason = create.Reason,
+                Context = new Dictionary<string, string>(),
+                Transaction = [],
+                CreatedAt = DateTimeOffset.UtcNow,
+                ExpiresAt = DateTimeOffset.UtcNow.AddHours(1),
+                Link = "http://approval/1",
             };
             Requests[view.Id] = view;
             return Results.Json(new CreateRequestResult(view, false));
@@ -213,14 +231,24 @@ internal sealed class PolicyWorld : IAsyncDisposable
             var now = DateTimeOffset.UtcNow;
             var claims = new GrantClaims
             {
-                Id = "grt_" + id, Issuer = AppIds.Approval, Request = id, Kind = RequestKind.Bundle, Person = "per_alice", Connection = "", Digests = [view.Operations[0].Digest], AllOf = view.AllOf,
-                Approvers = [new GrantApprover("per_bob", "bob@example.com", now.ToUnixTimeSeconds())], IssuedAt = now.ToUnixTimeSeconds(), ExpiresAt = now.AddMinutes(5).ToUnixTimeSeconds(),
+                Id = "grt_" + id,
+                Issuer = AppIds.Approval,
+                Request = id,
+                Kind = RequestKind.Bundle,
+                Person = "per_alice",
+                Connection = "",
+                Digests = [view.Operations[0].Digest],
+                AllOf = view.AllOf,
+                Approvers = [new GrantApprover("per_bob", "bob@example.com", now.ToUnixTimeSeconds())],
+                IssuedAt = now.ToUnixTimeSeconds(),
+                ExpiresAt = now.AddMinutes(5).ToUnixTimeSeconds(),
             };
             return Results.Json(new RedeemResult(Services.GetRequiredKeyedService<SigningKey>(AppIds.Approval).Sign(TokenTypes.Grant, Forge(id, claims))));
         });
         app.MapPost("/proxy/v1/facts", (FactsRequest asked) => Results.Json(new OperationFacts
         {
-            Protocol = asked.Protocol, Grammar = "test",
+            Protocol = asked.Protocol,
+            Grammar = "test",
             Statements = [new StatementFacts { Kinds = [asked.Text.Split(' ')[0].ToUpperInvariant()], WhereAbsent = asked.Text.StartsWith("delete", StringComparison.OrdinalIgnoreCase) && !asked.Text.Contains("where", StringComparison.OrdinalIgnoreCase) }],
         }));
     }

@@ -141,7 +141,9 @@ internal sealed partial class DevIssuerStart(IServiceProvider provider, DevIssue
             Directory.CreateDirectory(Path.GetDirectoryName(path)!);
             await using var stream = new FileStream(path, new FileStreamOptions
             {
-                Mode = FileMode.OpenOrCreate, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
+                Mode = FileMode.OpenOrCreate,
+                Access = FileAccess.Write,
+                UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
             });
         }
 

@@ -196,10 +196,10 @@ internal static class CardNumber
             (14, 3) => two is 36 or 38 or 39 || four is >= 3000 and <= 3059,
             (15, 3) => two is 34 or 37,
             (16, 2) => four is (>= 2200 and <= 2204) or (>= 2221 and <= 2720),
-            (>= 16, 3) => four is >= 3528 and <= 3589 || (two is 30 or 36 or 38 or 39),
-            (>= 13, 5) => (digits.Length == 16 && two <= 58) || two is 50 or >= 56 and <= 58,
-            (>= 13, 6) => true,
-            (>= 16, 8) => two is 81 or 82,
+            ( >= 16, 3) => four is >= 3528 and <= 3589 || (two is 30 or 36 or 38 or 39),
+            ( >= 13, 5) => (digits.Length == 16 && two <= 58) || two is 50 or >= 56 and <= 58,
+            ( >= 13, 6) => true,
+            ( >= 16, 8) => two is 81 or 82,
             _ => false,
         };
     }
