@@ -32,6 +32,14 @@ public enum RequestKind
     [JsonStringEnumMemberName("bundle")] Bundle,
     /// <summary>Admission of a person as possible approver, or a link between principals: the digest is of the change document.</summary>
     [JsonStringEnumMemberName("enrolment")] Enrolment,
+    /// <summary>Time in which a person may run whatever lies in a scope, without asking for each operation.</summary>
+    [JsonStringEnumMemberName("access_window")] AccessWindow,
+    /// <summary>A link between persons or principals, or who owns a service account: the digest is of the change document.</summary>
+    [JsonStringEnumMemberName("identity_link")] IdentityLink,
+    /// <summary>How long recordings are kept: the digest is of the change document.</summary>
+    [JsonStringEnumMemberName("retention")] Retention,
+    /// <summary>A key that others trust (enrolled, replaced): the digest is of the change document.</summary>
+    [JsonStringEnumMemberName("key")] Key,
 }
 
 /// <summary>An operation as an approver sees it.</summary>
@@ -78,7 +86,71 @@ public sealed record CreateRequest
     public required int GrantLifetimeSeconds { get; init; }
     /// <summary>Whether an approver may decide it that lacks a reason from the requester.</summary>
     public bool ReasonRequired { get; init; }
+    /// <summary>How an approver must have logged in; null for any login.</summary>
+    public RequestAssurance? Assurance { get; init; }
+    /// <summary>Exactly for <see cref="RequestKind.AccessWindow"/>.</summary>
+    public AccessWindow? Window { get; init; }
+    /// <summary>Whether the requester may go ahead alone (policy says so for every rule that holds it).</summary>
+    public bool BreakGlassAllowed { get; init; }
+    /// <summary>What it would do, as far as that could be found out without doing it; null where nothing could.</summary>
+    public RequestImpact? Impact { get; init; }
+    /// <summary>True for a change that only takes access away: it has taken effect, and is only reviewed.</summary>
+    public bool InEffect { get; init; }
+    /// <summary>The approved request whose time this one asks to extend; null otherwise.</summary>
+    public string? Extends { get; init; }
 }
+
+/// <summary>Assurance that an approver's login must have.</summary>
+/// <param name="MaxAgeSeconds">Oldest login (<c>auth_time</c>) in seconds; null for any.</param>
+/// <param name="Amr">Authentication methods that must all have been used.</param>
+public sealed record RequestAssurance(
+    [property: JsonPropertyName("max_age")] int? MaxAgeSeconds, [property: JsonPropertyName("amr")] IReadOnlyList<string> Amr);
+
+/// <summary>An access window: how long, and what lies in it. An operation lies in it if it was understood completely, all of its command tags
+/// are in <paramref name="Statements"/> and all relations that it reads or writes are in <paramref name="Relations"/>.</summary>
+/// <param name="Seconds">Its length, counted from the first use.</param>
+/// <param name="Statements">Command tags, exactly as facts name them.</param>
+/// <param name="Relations">Relations as <c>schema.name</c>, exactly.</param>
+public sealed record AccessWindow(
+    [property: JsonPropertyName("seconds")] int Seconds,
+    [property: JsonPropertyName("statements")] IReadOnlyList<string> Statements,
+    [property: JsonPropertyName("relations")] IReadOnlyList<string> Relations);
+
+/// <summary>What an operation would do: an estimate for the approver, never part of what is approved.</summary>
+/// <param name="Relations">Relations touched, with how: <c>write public.orders</c>.</param>
+/// <param name="EstimatedRows">The planner's estimate of rows, or null.</param>
+/// <param name="Notes">Sentences for the approver: locks, rewrites, why there is no estimate.</param>
+/// <param name="DryRun">What a run that was rolled back showed; null where policy doesn't allow one or it failed (a note says why).</param>
+public sealed record RequestImpact(IReadOnlyList<string> Relations, long? EstimatedRows, IReadOnlyList<string> Notes, DryRunResult? DryRun);
+
+/// <summary>Result of a run that was rolled back.</summary>
+/// <param name="Rows">Rows that it affected.</param>
+/// <param name="Columns">Names of the sample's columns.</param>
+/// <param name="Before">Sample of rows before, masked; null for NULL.</param>
+/// <param name="After">The same rows after.</param>
+public sealed record DryRunResult(
+    long Rows, IReadOnlyList<string> Columns, IReadOnlyList<IReadOnlyList<string?>> Before, IReadOnlyList<IReadOnlyList<string?>> After);
+
+/// <summary>The review that follows what was done by one person alone (break-glass, a removal of access).</summary>
+/// <param name="DueAt">From then on it is reported as overdue.</param>
+/// <param name="ClosedBy">Person id of the reviewer, never the requester; null while it is open.</param>
+/// <param name="ClosedByName">Reviewer's name.</param>
+/// <param name="ClosedAt">When it was closed.</param>
+/// <param name="Justified">What the reviewer found.</param>
+/// <param name="Comment">What the reviewer wrote.</param>
+public sealed record RequestReview(
+    DateTimeOffset DueAt, string? ClosedBy = null, string? ClosedByName = null, DateTimeOffset? ClosedAt = null, bool? Justified = null, string Comment = "");
+
+/// <summary><c>POST /approval/v1/requests/{id}/break-glass</c>, by the requester with their own token, while it is pending.</summary>
+/// <param name="Digest">Digest of the request.</param>
+/// <param name="Reason">Not empty.</param>
+public sealed record BreakGlassRequest(string Digest, string Reason);
+
+/// <summary><c>POST /approval/v1/requests/{id}/review</c>, by an enrolled person who isn't the requester.</summary>
+/// <param name="Digest">Digest of the request.</param>
+/// <param name="Justified">False where it should not have been done.</param>
+/// <param name="Comment">Not empty.</param>
+public sealed record ReviewRequest(string Digest, bool Justified, string Comment);
 
 /// <summary>One person's word on a request.</summary>
 /// <param name="Person">Person id.</param>
@@ -135,6 +207,24 @@ public sealed record RequestView
     public string? Grant { get; init; }
     /// <summary>Where a person decides it: the HTML page.</summary>
     public required string Link { get; init; }
+    /// <summary>How an approver must have logged in; null for any login.</summary>
+    public RequestAssurance? Assurance { get; init; }
+    /// <summary>The access window that is asked for, or null.</summary>
+    public AccessWindow? Window { get; init; }
+    /// <summary>When the access window began to run; null before its first use.</summary>
+    public DateTimeOffset? WindowBeganAt { get; init; }
+    /// <summary>What it would do, or null.</summary>
+    public RequestImpact? Impact { get; init; }
+    /// <summary>Whether the requester may go ahead alone.</summary>
+    public bool BreakGlassAllowed { get; init; }
+    /// <summary>Whether the requester went ahead alone.</summary>
+    public bool BreakGlass { get; init; }
+    /// <summary>The review that must follow, or null.</summary>
+    public RequestReview? Review { get; init; }
+    /// <summary>Earlier requests of the same person, newest first, at most five, as one line each.</summary>
+    public IReadOnlyList<string> Earlier { get; init; } = [];
+    /// <summary>The request whose time this one extends, or null.</summary>
+    public string? Extends { get; init; }
 }
 
 /// <summary>Answer to <see cref="CreateRequest"/>.</summary>
@@ -193,6 +283,14 @@ public sealed record GrantClaims
     [JsonPropertyName("approvers")] public required IReadOnlyList<GrantApprover> Approvers { get; init; }
     /// <summary>True where it was given alone by the first person during bootstrap.</summary>
     [JsonPropertyName("bootstrap")] public bool Bootstrap { get; init; }
+    /// <summary>True where the requester went ahead alone; then there may be no approvers, and policy must still allow it.</summary>
+    [JsonPropertyName("break_glass")] public bool BreakGlass { get; init; }
+    /// <summary>The access window, or null; then <see cref="Digests"/> is empty.</summary>
+    [JsonPropertyName("window")] public AccessWindow? Window { get; init; }
+    /// <summary>When the window ends, Unix seconds; present with <see cref="Window"/>.</summary>
+    [JsonPropertyName("window_ends")] public long? WindowEndsAt { get; init; }
+    /// <summary>Assurance that the approvers' logins had to have, or null.</summary>
+    [JsonPropertyName("assurance")] public RequestAssurance? Assurance { get; init; }
     /// <summary>Issued, Unix seconds.</summary>
     [JsonPropertyName("iat")] public required long IssuedAt { get; init; }
     /// <summary>Expires, Unix seconds. For a bundle the time by which policy must have put it into force.</summary>

@@ -142,7 +142,20 @@ public sealed record ApprovalTerms
     public bool RefuseInTransaction { get; init; }
     /// <summary>Longest hold within an open transaction.</summary>
     public TimeSpan HoldInTransaction { get; init; } = TimeSpan.FromSeconds(60);
+    /// <summary>How an approver must have logged in to be heard; null where any login will do.</summary>
+    public ApproverAssurance? Assurance { get; init; }
+    /// <summary>Longest access window that may be asked for; null where only exact operations can be approved.</summary>
+    public TimeSpan? LongestWindow { get; init; }
+    /// <summary>Whether the requester may go ahead alone with a reason, to be reviewed by somebody else afterwards.</summary>
+    public bool BreakGlass { get; init; }
+    /// <summary>Whether the operation may be tried in a transaction that is rolled back, to show the approver its effect.</summary>
+    public bool DryRun { get; init; }
 }
+
+/// <summary>Assurance of an approver's login (OpenID Connect Core 1.0 section 2: <c>auth_time</c>, <c>amr</c>).</summary>
+/// <param name="MaxAge">Oldest login that is good enough; null for any.</param>
+/// <param name="Amr">Methods that the login must all have used; empty for any.</param>
+public sealed record ApproverAssurance(TimeSpan? MaxAge, IReadOnlyList<string> Amr);
 
 /// <summary>A number of distinct persons out of any of some approver groups.</summary>
 /// <param name="AnyOf">Names of approver groups; a member of any of them counts.</param>
