@@ -39,13 +39,14 @@ export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1 DOTNET_GENERATE_ASPNET_CERT
 
 # A build of its own, so that the usual one isn't left with programs that look for their runtime in another place.
 build=$root/artifacts/publish
+revision=$(git rev-parse HEAD 2> /dev/null || echo unknown)
 mkdir -p "$target/app" "$target/dotnet"
 for each in "${programs[@]}"; do
     project=${each%%:*} program=${each##*:}
     say "Publishing $program"
     rm -rf "$work/out"
     dotnet publish "$project" -c Release -r linux-x64 --no-self-contained -v q -nologo -o "$work/out" \
-        -p:ArtifactsPath="$build" -p:DebugType=none -p:GenerateDocumentationFile=false -p:IncludeNativeLibrariesForSelfExtract=false \
+        -p:ArtifactsPath="$build" -p:DebugType=none -p:GenerateDocumentationFile=false -p:SourceRevisionId="$revision" \
         -p:AppHostDotNetSearch=AppRelative -p:AppHostRelativeDotNet=../dotnet
     [ -x "$work/out/$program" ] || fail "$project has built no $program"
     # All programs share one folder: what two of them bring must be the same file.
