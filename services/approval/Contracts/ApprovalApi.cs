@@ -225,7 +225,16 @@ public sealed record RequestView
     public IReadOnlyList<string> Earlier { get; init; } = [];
     /// <summary>The request whose time this one extends, or null.</summary>
     public string? Extends { get; init; }
+    /// <summary>Who took the approval back; null where nobody did.</summary>
+    public RequestRevocation? Revocation { get; init; }
 }
+
+/// <summary>An approval that was taken back.</summary>
+/// <param name="Person">Person id.</param>
+/// <param name="Name">Display name at that time.</param>
+/// <param name="At">Workflow's clock.</param>
+/// <param name="Comment">May be empty.</param>
+public sealed record RequestRevocation(string Person, string Name, DateTimeOffset At, string Comment);
 
 /// <summary>Answer to <see cref="CreateRequest"/>.</summary>
 /// <param name="Request">The request.</param>
