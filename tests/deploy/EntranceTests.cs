@@ -55,11 +55,12 @@ public sealed class EntranceTests : IAsyncLifetime
     }
 
     [Theory]
-    [InlineData("/recorder/events/audit")]
-    [InlineData("/proxy/events/identity")]
-    [InlineData("/Proxy/Events/identity")]
-    [InlineData("/proxy//events/../events/identity")]
-    [InlineData("/proxy/%65vents/identity")]
+    [InlineData("/dapr/events/audit")]
+    [InlineData("/Dapr/news/policy")]
+    [InlineData("/%64apr/news/policy")]
+    [InlineData("/identity/../dapr/subscribe")]
+    [InlineData("/identity/%2e%2e/dapr/subscribe")]
+    [InlineData("//dapr/subscribe")]
     [InlineData("/dapr/subscribe")]
     [InlineData("/actors/Request/1/method/HandleAsync")]
     [InlineData("/dev-issuer/login")]
