@@ -17,6 +17,7 @@ internal sealed class TileStore : IMerkleNodes
     private readonly Dictionary<(int Level, long Index), Hash256[]> _cache = [];
     private readonly HashSet<string> _unsynced = new(StringComparer.Ordinal);
     private readonly Dictionary<string, string> _partials = new(StringComparer.Ordinal);
+    private readonly HashSet<string> _made = new(StringComparer.Ordinal);
     private readonly ArrayBufferWriter<byte> _bundle = new(40_000);
 
     /// <summary>An empty tree.</summary>
@@ -257,8 +258,18 @@ internal sealed class TileStore : IMerkleNodes
     private void Write(string relative, ReadOnlySpan<byte> bytes)
     {
         var path = Path.Combine(_root, relative);
-        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-        File.WriteAllBytes(path, bytes);
+        var directory = Path.GetDirectoryName(path)!;
+        if (_made.Count > 64)
+        {
+            _made.Clear();
+        }
+
+        if (_made.Add(directory))
+        {
+            Directory.CreateDirectory(directory);
+        }
+
+        WriteWhole(path, bytes);
         _unsynced.Add(path);
         _partials.Remove(relative);
         var partials = path + ".p";
@@ -266,6 +277,19 @@ internal sealed class TileStore : IMerkleNodes
         {
             Directory.Delete(partials, recursive: true);
         }
+    }
+
+    // A file that is cut to nothing first is written back when it is closed (ext4), and nobody needs that here.
+    private static void WriteWhole(string path, ReadOnlySpan<byte> bytes)
+    {
+        if (File.Exists(path))
+        {
+            File.WriteAllBytes(path, bytes);
+            return;
+        }
+
+        using var handle = File.OpenHandle(path, FileMode.CreateNew, FileAccess.Write);
+        RandomAccess.Write(handle, bytes, 0);
     }
 
     // The one before stays until its tile is full or a second one replaces it: somebody may just be reading the checkpoint before.
