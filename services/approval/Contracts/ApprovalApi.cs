@@ -284,13 +284,13 @@ public sealed record GrantClaims
     /// <summary>True where it was given alone by the first person during bootstrap.</summary>
     [JsonPropertyName("bootstrap")] public bool Bootstrap { get; init; }
     /// <summary>True where the requester went ahead alone; then there may be no approvers, and policy must still allow it.</summary>
-    [JsonPropertyName("break_glass")] public bool BreakGlass { get; init; }
+    [JsonPropertyName("break_glass"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] public bool BreakGlass { get; init; }
     /// <summary>The access window, or null; then <see cref="Digests"/> is empty.</summary>
-    [JsonPropertyName("window")] public AccessWindow? Window { get; init; }
+    [JsonPropertyName("window"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public AccessWindow? Window { get; init; }
     /// <summary>When the window ends, Unix seconds; present with <see cref="Window"/>.</summary>
-    [JsonPropertyName("window_ends")] public long? WindowEndsAt { get; init; }
+    [JsonPropertyName("window_ends"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public long? WindowEndsAt { get; init; }
     /// <summary>Assurance that the approvers' logins had to have, or null.</summary>
-    [JsonPropertyName("assurance")] public RequestAssurance? Assurance { get; init; }
+    [JsonPropertyName("assurance"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public RequestAssurance? Assurance { get; init; }
     /// <summary>Issued, Unix seconds.</summary>
     [JsonPropertyName("iat")] public required long IssuedAt { get; init; }
     /// <summary>Expires, Unix seconds. For a bundle the time by which policy must have put it into force.</summary>

@@ -166,6 +166,7 @@ internal sealed partial class ChangeService(
                 TimeoutSeconds = (int)(control?.Timeout ?? TimeSpan.FromHours(options.Value.ChangeTimeoutHours)).TotalSeconds,
                 GrantLifetimeSeconds = (int)(control?.GrantLifetime ?? TimeSpan.FromMinutes(options.Value.ActivationMinutes)).TotalSeconds,
                 ReasonRequired = control?.ReasonRequired ?? false,
+                Assurance = control?.Assurance is { } login ? new RequestAssurance((int?)login.MaxAge?.TotalSeconds, login.Amr) : null,
             },
             cancellation);
         var change = new ChangeDocument

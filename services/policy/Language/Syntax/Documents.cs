@@ -182,6 +182,14 @@ public sealed record ApprovalSyntax
     public TimeSpan? GrantLifetime { get; init; }
     /// <summary>Whether a reason is needed.</summary>
     public bool ReasonRequired { get; init; }
+    /// <summary>How an approver must have logged in; null unsaid.</summary>
+    public ApproverAssurance? Assurance { get; init; }
+    /// <summary>Longest access window; null where there are none.</summary>
+    public TimeSpan? Window { get; init; }
+    /// <summary>Whether the requester may go ahead alone.</summary>
+    public bool BreakGlass { get; init; }
+    /// <summary>Whether it may be tried in a transaction that is rolled back.</summary>
+    public bool DryRun { get; init; }
 }
 
 /// <summary>A number of distinct persons out of any of some groups.</summary>
