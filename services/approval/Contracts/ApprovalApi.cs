@@ -225,7 +225,16 @@ public sealed record RequestView
     public IReadOnlyList<string> Earlier { get; init; } = [];
     /// <summary>The request whose time this one extends, or null.</summary>
     public string? Extends { get; init; }
+    /// <summary>Who took the approval back; null where nobody did.</summary>
+    public RequestRevocation? Revocation { get; init; }
 }
+
+/// <summary>An approval that was taken back.</summary>
+/// <param name="Person">Person id.</param>
+/// <param name="Name">Display name at that time.</param>
+/// <param name="At">Workflow's clock.</param>
+/// <param name="Comment">May be empty.</param>
+public sealed record RequestRevocation(string Person, string Name, DateTimeOffset At, string Comment);
 
 /// <summary>Answer to <see cref="CreateRequest"/>.</summary>
 /// <param name="Request">The request.</param>
@@ -284,13 +293,18 @@ public sealed record GrantClaims
     /// <summary>True where it was given alone by the first person during bootstrap.</summary>
     [JsonPropertyName("bootstrap")] public bool Bootstrap { get; init; }
     /// <summary>True where the requester went ahead alone; then there may be no approvers, and policy must still allow it.</summary>
-    [JsonPropertyName("break_glass")] public bool BreakGlass { get; init; }
+    [JsonPropertyName("break_glass"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] public bool BreakGlass { get; init; }
+    /// <summary>
+    /// True for a change that only takes access away, asked for with <see cref="CreateRequest.InEffect"/> by one enrolled person: then there are no approvers, and
+    /// who enforces it must see for themselves that it takes away only. It is in <see cref="RequestView.Grant"/> of the answer to the service that asked.
+    /// </summary>
+    [JsonPropertyName("removal"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] public bool Removal { get; init; }
     /// <summary>The access window, or null; then <see cref="Digests"/> is empty.</summary>
-    [JsonPropertyName("window")] public AccessWindow? Window { get; init; }
+    [JsonPropertyName("window"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public AccessWindow? Window { get; init; }
     /// <summary>When the window ends, Unix seconds; present with <see cref="Window"/>.</summary>
-    [JsonPropertyName("window_ends")] public long? WindowEndsAt { get; init; }
+    [JsonPropertyName("window_ends"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public long? WindowEndsAt { get; init; }
     /// <summary>Assurance that the approvers' logins had to have, or null.</summary>
-    [JsonPropertyName("assurance")] public RequestAssurance? Assurance { get; init; }
+    [JsonPropertyName("assurance"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public RequestAssurance? Assurance { get; init; }
     /// <summary>Issued, Unix seconds.</summary>
     [JsonPropertyName("iat")] public required long IssuedAt { get; init; }
     /// <summary>Expires, Unix seconds. For a bundle the time by which policy must have put it into force.</summary>
