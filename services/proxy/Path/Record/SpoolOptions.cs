@@ -28,6 +28,8 @@ public sealed record SpoolOptions
     public TimeSpan Heartbeat { get; init; } = TimeSpan.FromMinutes(1);
     /// <summary>How often the shipper looks for new entries where nobody waits for the recorder.</summary>
     public TimeSpan ShipInterval { get; init; } = TimeSpan.FromMilliseconds(200);
+    /// <summary>Least time between two batches for the recorder, where nobody waits for it and the one before was not full.</summary>
+    public TimeSpan ShipPause { get; init; } = TimeSpan.FromMilliseconds(100);
     /// <summary>Most bytes of a batch for the recorder, but for a single entry that is longer.</summary>
     public int ShipBytes { get; init; } = 1024 * 1024;
     /// <summary>Least time between two seals of a session, but for its last.</summary>
