@@ -35,9 +35,15 @@ public sealed record AccessTokenClaims
     [JsonPropertyName("acr")] public string? Acr { get; init; }
     /// <summary>Authentication methods.</summary>
     [JsonPropertyName("amr")] public IReadOnlyList<string> Amr { get; init; } = [];
+    /// <summary>Who uses it in this person's name (RFC 8693 section 4.1); null where nobody does. Such a token decides nothing.</summary>
+    [JsonPropertyName("act"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public TokenActor? Actor { get; init; }
     /// <summary>When the person authenticated, Unix seconds.</summary>
     [JsonPropertyName("auth_time")] public required long AuthenticatedAt { get; init; }
 }
+
+/// <summary>Somebody who acts in another one's name.</summary>
+/// <param name="Person">Person id.</param>
+public sealed record TokenActor([property: JsonPropertyName("person")] string Person);
 
 /// <summary>Claims of a session assertion: ES256 JWS by identity, typ <c>cs-session+jwt</c>. Approval takes requester and executor from it.</summary>
 public sealed record SessionAssertionClaims
@@ -70,6 +76,8 @@ public sealed record SessionAssertionClaims
     [JsonPropertyName("acr")] public string? Acr { get; init; }
     /// <summary>Authentication methods.</summary>
     [JsonPropertyName("amr")] public IReadOnlyList<string> Amr { get; init; } = [];
+    /// <summary>Who uses it in this person's name (RFC 8693 section 4.1); null where nobody does. Such a token decides nothing.</summary>
+    [JsonPropertyName("act"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public TokenActor? Actor { get; init; }
     /// <summary>When the person authenticated, Unix seconds.</summary>
     [JsonPropertyName("auth_time")] public required long AuthenticatedAt { get; init; }
     /// <summary>Issued, Unix seconds.</summary>

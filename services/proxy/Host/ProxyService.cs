@@ -82,6 +82,9 @@ public static class ProxyService
         services.AddHostedService(provider => provider.GetRequiredService<BundleWatch>());
         services.AddSingleton<RevocationWatch>();
         services.AddHostedService(provider => provider.GetRequiredService<RevocationWatch>());
+        services.AddSingleton<RunningGrants>();
+        services.AddSingleton<GrantWatch>();
+        services.AddHostedService(provider => provider.GetRequiredService<GrantWatch>());
         services.AddSingleton<HttpApprovals>();
         services.AddSingleton<IApprovals>(provider => provider.GetRequiredService<HttpApprovals>());
         services.AddSingleton<HttpNativeLogins>();
