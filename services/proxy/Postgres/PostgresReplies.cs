@@ -216,7 +216,7 @@ internal sealed class PostgresReplies(SessionContext context) : IDisposable
         if (!operation.LimitCancelled)
         {
             operation.LimitCancelled = true;
-            _ = CancelQuietlyAsync();
+            context.LimitCancel = CancelQuietlyAsync();
         }
     }
 

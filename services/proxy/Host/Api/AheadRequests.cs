@@ -141,6 +141,12 @@ internal sealed partial class AheadRequests(
             Impact = read.Impact,
             Extends = asked.Extends,
         };
+        if (asked.Extends is not null)
+        {
+            // More time is for others to give.
+            request = request with { BreakGlassAllowed = false };
+        }
+
         var created = await approvals.CreateAsync(request, cancellation);
         return new AheadAnswer(true, created.Request, created.Attached, views);
     }

@@ -146,6 +146,7 @@ public sealed class PostgresAhead(PostgresServices services, PostgresOptions opt
             }
 
             var texts = new OperationTexts(session, services.Parser, masks, PostgresListener.GrammarMatches(services.Parser, connection.Target));
+            texts.Begins(row[0] ?? "");
             var decider = new ProtocolRules(services.Decider, canMask: masks is not null);
             var script = new ScriptState();
             var read = new List<AheadStatement>();
@@ -154,6 +155,7 @@ public sealed class PostgresAhead(PostgresServices services, PostgresOptions opt
             {
                 var text = Encoding.UTF8.GetBytes(statements[index]);
                 var understood = await texts.UnderstandAsync(text, cancellation).ConfigureAwait(false);
+                understood = texts.NamesMayDiffer ? understood.WithoutNames : understood;
                 var (decision, _) = decider.Decide(session, understood.Operation, services.Clock.GetUtcNow());
                 ThrowIfDenied(decision, index, statements.Count);
                 var operation = new PostgresOperation { Number = index + 1, Kind = "query", Message = default, Text = text, Understood = understood };

@@ -32,6 +32,13 @@ internal sealed class ImpactPreview(TargetAccess access, string database, Action
     private const string Masked = "***";
     private const int MaxValue = 200;
 
+    // Within what a request may carry: an impact that is too large would cost the request.
+    private const int MaxRelations = 100;
+    private const int MaxRelation = 200;
+    private const int MaxNotes = 40;
+    private const int MaxNote = 1000;
+    private const int MaxColumns = 60;
+
     /// <summary>Finds out.</summary>
     /// <param name="questions">Operations of one request, in order.</param>
     /// <param name="context">Answer to <see cref="GatewayStatement.ReadContext"/> in the client's session; null where it is in a failed transaction.</param>
@@ -40,8 +47,8 @@ internal sealed class ImpactPreview(TargetAccess access, string database, Action
     public async Task<RequestImpact> ForeseeAsync(
         IReadOnlyList<ImpactQuestion> questions, IReadOnlyList<string?>? context, SessionMasks? masks, CancellationToken cancellation)
     {
-        var relations = questions.SelectMany(question => Touches(question.Operation)).Distinct(StringComparer.Ordinal).ToList();
-        var notes = questions.SelectMany(question => Locks(question.Operation)).Distinct(StringComparer.Ordinal).ToList();
+        var relations = questions.SelectMany(question => Touches(question.Operation)).Distinct(StringComparer.Ordinal).Where(text => text.Length <= MaxRelation).Take(MaxRelations).ToList();
+        var notes = questions.SelectMany(question => Locks(question.Operation)).Distinct(StringComparer.Ordinal).Select(note => Cut(note, MaxNote)!).Take(MaxNotes).ToList();
         var (rows, dryRun) = ((long?)null, (DryRunResult?)null);
         if (WhyNot(questions, context) is { } reason)
         {
@@ -188,16 +195,20 @@ internal sealed class ImpactPreview(TargetAccess access, string database, Action
             var rows = answer.Rows.Count == 0 ? 0 : long.Parse(answer.Rows[0][^1] ?? "", CultureInfo.InvariantCulture);
             var columns = answer.Columns.Take(answer.Columns.Count - 1).Select(column => column.Name).ToList();
             var hide = Hidden(question.Decision, masks, uint.Parse(oid, CultureInfo.InvariantCulture), columns);
-            if (hide is null)
+            if (columns.Count > MaxColumns)
+            {
+                notes.Add($"The rows themselves aren't shown: they have more than {MaxColumns} columns.");
+            }
+            else if (hide is null)
             {
                 notes.Add("The rows themselves aren't shown: what would have to be masked in them can't be told with certainty.");
             }
 
-            IReadOnlyList<IReadOnlyList<string?>> sample = hide is null
+            IReadOnlyList<IReadOnlyList<string?>> sample = hide is null || columns.Count > MaxColumns
                 ? []
-                : [.. answer.Rows.Select(row => (IReadOnlyList<string?>)[.. row.Take(columns.Count).Select((value, index) => hide[index] ? Masked : Cut(value))])];
+                : [.. answer.Rows.Select(row => (IReadOnlyList<string?>)[.. row.Take(columns.Count).Select((value, index) => hide[index] ? Masked : Cut(value, MaxValue))])];
             var deleted = statement.Facts.Kinds[0] == "DELETE";
-            tried(new DryRunResult(rows, columns, deleted ? sample : [], deleted ? [] : sample));
+            tried(new DryRunResult(rows, columns.Count > MaxColumns ? [] : columns, deleted ? sample : [], deleted ? [] : sample));
             notes.Add("It was tried in a transaction of its own, which was rolled back.");
         }
         catch (GatewayErrorException error)
@@ -340,5 +351,5 @@ internal sealed class ImpactPreview(TargetAccess access, string database, Action
 
     private static string Quote(string name) => $"\"{name.Replace("\"", "\"\"", StringComparison.Ordinal)}\"";
 
-    private static string? Cut(string? value) => value is { Length: > MaxValue } ? value[..MaxValue] + "…" : value;
+    private static string? Cut(string? value, int length) => value is not null && value.Length > length ? value[..length] + "…" : value;
 }
