@@ -21,6 +21,7 @@ internal static class CommandTree
             ConnectCommand.Create(make),
             .. RequestCommands.Create(make),
             .. DecideCommands.Create(make),
+            .. ReviewCommands.Create(make),
             WhyCommand.Create(make),
             .. RecordingCommands.Create(make),
             .. EvidenceCommands.Create(make),
@@ -29,7 +30,9 @@ internal static class CommandTree
             ConnectionCommands.Create(make),
             CredentialCommands.Create(make),
             PersonCommands.Create(make),
+            LinkCommands.Create(make),
             ServiceAccountCommands.Create(make),
+            SegregationCommands.Create(make),
             HelpCommands.Create(make),
         ])
         {
