@@ -1,4 +1,3 @@
-using System.Text;
 using Countersign.Approval.Actors;
 using Countersign.Approval.Grants;
 using Countersign.Approval.Host.Pages;
@@ -26,7 +25,7 @@ public static class ApprovalService
             var keys = provider.GetRequiredService<EmbeddedData>().Keys;
             return new GrantKeys(
                 provider.GetRequiredKeyedService<SigningKey>(AppIds.Approval), keys,
-                jwks => PrivateFiles.WriteAtomically(FileTrustedKeys.PathOf(keys, AppIds.Approval), Encoding.UTF8.GetBytes(jwks)));
+                jwks => provider.GetRequiredService<KeyEnrolment>().Publish(AppIds.Approval, jwks));
         });
         services.AddHostedService<GrantKeyRotation>();
         services.AddSingleton<PublicAddress>();

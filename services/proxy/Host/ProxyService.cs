@@ -112,5 +112,6 @@ public static class ProxyService
     }
 
     private static void Subscribe(IServiceCollection services, string topic, Func<IServiceProvider, BusEvent, ValueTask> handle) =>
-        services.AddSingleton(provider => new BusSubscription(AppIds.Proxy, topic, (change, _) => handle(provider, change)));
+        // Each proxy must hear of it: the client that waits is at one of them.
+        services.AddSingleton(provider => new BusSubscription(AppIds.Proxy, topic, (change, _) => handle(provider, change)) { EveryInstance = true });
 }
