@@ -55,9 +55,6 @@ internal sealed class RequestViews(PublicAddress address)
             Revocation = document.Revocation is { } revoked ? new RequestRevocation(revoked.Person, revoked.Name, revoked.At, revoked.Comment) : null,
             Earlier = earlier ?? [],
             Extends = spec.Extends,
-            Revocation = document.Revocation is { } revocation
-                ? new RequestRevocation(revocation.Person, revocation.Name, revocation.At, revocation.Comment)
-                : null,
         };
     }
 
