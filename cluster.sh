@@ -110,7 +110,7 @@ postgres_bin() {
 program() { # Countersign.X.Host: of a release, or of a build in the repository
     local place
     for place in "${COUNTERSIGN_BIN:-$here/app}/$1" "${COUNTERSIGN_BIN:-$here/artifacts/bin}/$1/${COUNTERSIGN_CONFIGURATION:-release}/$1"; do
-        if [ -x "$place" ]; then echo "$place"; return; fi
+        if [ -f "$place" ] && [ -x "$place" ]; then echo "$place"; return; fi
     done
     return 1
 }
@@ -322,6 +322,7 @@ up() {
         service_up "$name"
         sidecar_up "$name"
     done
+    say "Waiting until all are ready"
     for name in "${instances[@]}"; do
         await "$name" 90 "starting" answers "http://127.0.0.1:$(port_of "$name")/health/live"
         await "sidecar-$name" 90 "reaching its backends" answers "http://127.0.0.1:$(port_of "$name" 1)/v1.0/healthz/outbound"
