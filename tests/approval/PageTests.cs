@@ -128,6 +128,15 @@ public sealed partial class PageTests(ServerFixture fixture) : IClassFixture<Ser
         Transaction = ["BEGIN; UPDATE earlier SET x = 1"],
     };
 
+    [Fact]
+    public async Task Behind_something_that_ends_TLS_cookies_are_secure()
+    {
+        await using var server = await ApprovalServer.StartAsync(new() { ["Countersign:Approval:PublicUrl"] = "https://countersign.example" });
+        using var browser = new Browser(server);
+        using var redirect = await browser.GetAsync("/approval/requests/apr_1");
+        Assert.Contains("; secure", redirect.Headers.GetValues("Set-Cookie").Single(), StringComparison.OrdinalIgnoreCase);
+    }
+
     private static FormFields Form(string html) => new(
         Regex.Match(html, "name=\"form\" value=\"([0-9a-f]+)\"").Groups[1].Value, Regex.Match(html, "name=\"digest\" value=\"([0-9a-f]+)\"").Groups[1].Value, "");
 

@@ -4,6 +4,7 @@ using Countersign.Approval.Grants;
 using Countersign.Approval.Host.Pages;
 using Countersign.Approval.Workflow;
 using Countersign.Platform.Embedded;
+using Countersign.Platform.Hosting;
 using Countersign.Platform.Ports;
 using Countersign.Platform.Tokens;
 using Microsoft.Extensions.Options;
@@ -19,7 +20,7 @@ public static class ApprovalService
         ArgumentNullException.ThrowIfNull(builder);
         var services = builder.Services;
         var section = builder.Configuration.GetSection("Countersign:Approval");
-        services.AddOptions<ApprovalOptions>().Bind(section).ValidateOnStart();
+        services.AddOptions<ApprovalOptions>().BindChecked(section).ValidateOnStart();
         services.AddSingleton<IValidateOptions<ApprovalOptions>, ApprovalOptionsCheck>();
         services.AddSingleton(provider =>
         {
@@ -46,7 +47,8 @@ public static class ApprovalService
         services.AddOpenApi(ApprovalEndpoints.DocumentName, ApprovalEndpoints.Describe);
 
         // The silo is configured before options can be validated; what is out of range fails at start with all other errors.
-        var options = section.Get<ApprovalOptions>() ?? new ApprovalOptions();
+        var options = new ApprovalOptions();
+        section.BindChecked(options);
         builder.AddApprovalActors(
             options.SiloPort is >= 0 and <= 65_535 ? options.SiloPort : 0,
             new RequesterLimits(options.MaxPending, TimeSpan.FromSeconds(Math.Clamp(options.BackOffSeconds, 0, 86_400))));

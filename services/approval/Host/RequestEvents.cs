@@ -91,6 +91,6 @@ internal sealed partial class RequestEvents(IEventBus bus, ApprovalMetrics metri
     private async ValueTask PublishAsync<T>(string topic, string id, string type, T data, CancellationToken cancellation) =>
         await bus.PublishAsync(topic, id, type, JsonSerializer.SerializeToUtf8Bytes(data, Json), cancellation);
 
-    [LoggerMessage(3111, LogLevel.Warning, "Events about {Request} could not be published")]
+    [LoggerMessage(2521, LogLevel.Warning, "Events about {Request} could not be published")]
     private partial void LogNotPublished(Exception error, string request);
 }

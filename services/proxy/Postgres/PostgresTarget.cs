@@ -116,7 +116,9 @@ internal static class PostgresTarget
             catch (Exception error) when (error is SocketException or IOException or ObjectDisposedException or TargetLostException)
             {
                 connection.Dispose();
-                throw new TargetUnavailableException("08006", $"The connection to the target of {access.Connection} broke during login.", error);
+                throw cancellation.IsCancellationRequested
+                    ? new TargetUnavailableException("08001", $"The target of {access.Connection} did not answer in time.", error)
+                    : new TargetUnavailableException("08006", $"The connection to the target of {access.Connection} broke during login.", error);
             }
             catch
             {
@@ -163,7 +165,9 @@ internal static class PostgresTarget
             }
             catch (Exception error) when (error is SocketException or IOException or ObjectDisposedException or TargetLostException)
             {
-                throw new TargetUnavailableException("08006", "The connection to the target broke during login.", error);
+                throw cancellation.IsCancellationRequested
+                    ? new TargetUnavailableException("08001", "The target did not answer in time.", error)
+                    : new TargetUnavailableException("08006", "The connection to the target broke during login.", error);
             }
         }
     }

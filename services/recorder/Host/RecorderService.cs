@@ -18,7 +18,7 @@ public static class RecorderService
     {
         ArgumentNullException.ThrowIfNull(builder);
         var services = builder.Services;
-        services.AddOptions<RecorderOptions>().Bind(builder.Configuration.GetSection(RecorderOptions.Section))
+        services.AddOptions<RecorderOptions>().BindChecked(builder.Configuration.GetSection(RecorderOptions.Section))
             .Configure(options =>
             {
                 if (options.Data.Length == 0)

@@ -494,9 +494,9 @@ public sealed partial class RecorderLog : IEntryLog, IDisposable
         _ = grown.Task.Exception;
     }
 
-    [LoggerMessage(4101, LogLevel.Critical, "The log can't be written; nothing is acknowledged any more")]
+    [LoggerMessage(4021, LogLevel.Critical, "The log can't be written; nothing is acknowledged any more")]
     private partial void LogFailed(Exception error);
 
-    [LoggerMessage(4102, LogLevel.Error, "Entry {Sequence} of session {Session} is refused: {Reason}")]
+    [LoggerMessage(4022, LogLevel.Error, "Entry {Sequence} of session {Session} is refused: {Reason}")]
     private partial void LogRefused(string session, long sequence, string reason);
 }
