@@ -37,25 +37,8 @@ public static class EntranceHost
 
         var app = builder.Build();
         app.UseCountersignHosting();
-        app.Use((http, next) =>
-        {
-            if (IsClosed(http.Request.Path))
-            {
-                http.Response.StatusCode = StatusCodes.Status404NotFound;
-                return Task.CompletedTask;
-            }
-
-            return next(http);
-        });
         app.MapReverseProxy();
         return app;
-    }
-
-    /// <summary>Events are delivered by a service's own sidecar. An empty segment has no meaning here and might have another one behind.</summary>
-    internal static bool IsClosed(string? path)
-    {
-        var segments = (path ?? "").TrimStart('/').Split('/');
-        return (path ?? "").Contains("//", StringComparison.Ordinal) || (segments.Length > 1 && segments[1].Equals("events", StringComparison.OrdinalIgnoreCase));
     }
 
     /// <summary>What is forwarded.</summary>

@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Text;
 using Countersign.Platform.Ports;
 using Microsoft.Data.Sqlite;
 
@@ -11,20 +10,12 @@ namespace Countersign.Platform.Embedded;
 /// </summary>
 public sealed class SqliteStateStore : IStateStore, IDisposable
 {
-    /// <summary>Longest collection or key, in UTF-16 units.</summary>
-    public const int MaxKeyLength = 512;
-
-    /// <summary>Longest value, in bytes.</summary>
-    public const int MaxValueLength = 32 * 1024 * 1024;
-
     private const string Schema = """
         CREATE TABLE IF NOT EXISTS items (
           collection TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (collection, key)) WITHOUT ROWID;
         CREATE TABLE IF NOT EXISTS counter (id INTEGER PRIMARY KEY CHECK (id = 1), value INTEGER NOT NULL);
         INSERT OR IGNORE INTO counter VALUES (1, 0);
         """;
-
-    private static readonly UTF8Encoding Strict = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
     // One writer and one reader: SQLite has a single writer anyway, and in WAL mode a reader doesn't wait for its fsync.
     private readonly SemaphoreSlim _writing = new(1, 1);
@@ -54,8 +45,8 @@ public sealed class SqliteStateStore : IStateStore, IDisposable
     /// <inheritdoc/>
     public async ValueTask<StateItem?> GetAsync(string collection, string key, CancellationToken cancellation)
     {
-        Check(collection, nameof(collection));
-        Check(key, nameof(key));
+        StateKeys.Check(collection, nameof(collection));
+        StateKeys.Check(key, nameof(key));
         await _reading.WaitAsync(cancellation);
         try
         {
@@ -79,9 +70,9 @@ public sealed class SqliteStateStore : IStateStore, IDisposable
     /// <inheritdoc/>
     public async ValueTask<bool> TrySaveAsync(string collection, string key, ReadOnlyMemory<byte> value, string? etag, CancellationToken cancellation)
     {
-        Check(collection, nameof(collection));
-        Check(key, nameof(key));
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(value.Length, MaxValueLength, nameof(value));
+        StateKeys.Check(collection, nameof(collection));
+        StateKeys.Check(key, nameof(key));
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(value.Length, StateKeys.MaxValueLength, nameof(value));
         if (etag is not null && !IsETag(etag))
         {
             return false;
@@ -101,8 +92,8 @@ public sealed class SqliteStateStore : IStateStore, IDisposable
     /// <inheritdoc/>
     public async ValueTask<bool> TryDeleteAsync(string collection, string key, string etag, CancellationToken cancellation)
     {
-        Check(collection, nameof(collection));
-        Check(key, nameof(key));
+        StateKeys.Check(collection, nameof(collection));
+        StateKeys.Check(key, nameof(key));
         const string Delete = "DELETE FROM items WHERE collection = $collection AND key = $key AND version = $version";
         return IsETag(etag) && await WriteAsync(Delete, collection, key, null, etag, cancellation);
     }
@@ -110,7 +101,7 @@ public sealed class SqliteStateStore : IStateStore, IDisposable
     /// <inheritdoc/>
     public async IAsyncEnumerable<StateItem> ListAsync(string collection, [EnumeratorCancellation] CancellationToken cancellation)
     {
-        Check(collection, nameof(collection));
+        StateKeys.Check(collection, nameof(collection));
         var items = new List<StateItem>();
         await _reading.WaitAsync(cancellation);
         try
@@ -197,26 +188,6 @@ public sealed class SqliteStateStore : IStateStore, IDisposable
     private static bool IsETag(string etag) => etag.Length is > 0 and < 19 && etag.All(char.IsAsciiDigit);
 
     private static string ETag(long version) => version.ToString(System.Globalization.CultureInfo.InvariantCulture);
-
-    private static void Check(string text, string name)
-    {
-        ArgumentException.ThrowIfNullOrEmpty(text, name);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(text.Length, MaxKeyLength, name);
-        try
-        {
-            // A lone surrogate would be stored as U+FFFD, and two keys would become one.
-            Strict.GetByteCount(text);
-        }
-        catch (EncoderFallbackException error)
-        {
-            throw new ArgumentException("not well-formed Unicode", name, error);
-        }
-
-        if (text.Contains('\0', StringComparison.Ordinal))
-        {
-            throw new ArgumentException("contains NUL", name);
-        }
-    }
 
     private static PortUnavailableException Unavailable(SqliteException error) => new("the state store failed", error);
 }

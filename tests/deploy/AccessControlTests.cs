@@ -32,7 +32,7 @@ public sealed class AccessControlTests
         string[] internals =
         [
             "/dapr/subscribe", "/dapr/config", "/healthz", "/health/live", "/health/ready", "/metrics", "/actors/x/1/method/y", "/actors/x/1/method/remind/y", "/actors/x/1/method/timer/y",
-            $"/{service}/events/audit", $"/{service}/events/policy", $"/{service}/events/identity", $"/{service}/events/approvals", "/dev-issuer/login", "/", $"/{service}",
+            "/dapr/events/audit", "/dapr/news/policy", "/dapr/dead/audit", "/dev-issuer/login", "/", $"/{service}",
         ];
         foreach (var caller in DaprFiles.Services.Append("unknown"))
         {

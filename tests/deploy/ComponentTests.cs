@@ -180,18 +180,14 @@ public sealed partial class ComponentTests
     [Fact]
     public void Subscriptions_are_those_of_the_code()
     {
-        var files = DaprFiles.Subscriptions.Select(each => each.Subscription).ToList();
+        // A proxy hears everything itself; the replicas of another service share, and what they can't handle has a topic of its own that they read too.
+        var expected = ServiceRoutes.Subscriptions.Distinct().SelectMany(each => each.Subscriber == "proxy"
+            ? new[] { $"proxy news {each.Topic} /dapr/news/{each.Topic} -" }
+            : [$"{each.Subscriber} pubsub {each.Topic} /dapr/events/{each.Topic} dead.{each.Subscriber}.{each.Topic}", $"{each.Subscriber} pubsub dead.{each.Subscriber}.{each.Topic} /dapr/dead/{each.Topic} -"]);
         Assert.Equal(
-            ServiceRoutes.Subscriptions.Distinct().Order(),
-            files.Select(each => (Assert.Single(each.Scopes), each.Spec.Topic)).Order());
-        foreach (var each in files)
-        {
-            var app = each.Scopes[0];
-            Assert.Equal("pubsub", each.Spec.Pubsubname);
-            Assert.Equal($"{app}-{each.Spec.Topic}", each.Metadata.Name);
-            Assert.Equal($"/{app}/events/{each.Spec.Topic}", each.Spec.Routes.Default);
-            Assert.Equal($"dead.{app}.{each.Spec.Topic}", each.Spec.DeadLetterTopic);
-        }
+            expected.Order(),
+            DaprFiles.Subscriptions.Select(each => each.Subscription)
+                .Select(each => $"{Assert.Single(each.Scopes)} {each.Spec.Pubsubname} {each.Spec.Topic} {each.Spec.Routes.Default} {each.Spec.DeadLetterTopic ?? "-"}").Order());
     }
 
     [Theory]
@@ -201,9 +197,8 @@ public sealed partial class ComponentTests
     public void A_broker_lets_each_app_publish_and_read_what_its_code_does(string bus)
     {
         var spec = Bus(bus);
-        var subscriptions = ServiceRoutes.Subscriptions.Distinct().ToList();
-        var dead = subscriptions.Select(each => $"dead.{each.Subscriber}.{each.Topic}");
-        string[] all = ["audit", "policy", "approvals", "identity", .. dead];
+        var shared = ServiceRoutes.Subscriptions.Distinct().Where(each => each.Subscriber != "proxy").ToList();
+        string[] all = ["audit", "policy", "approvals", "identity", .. shared.Select(each => $"dead.{each.Subscriber}.{each.Topic}")];
         Assert.Equal(all.Order(), spec["allowedTopics"]!.Split(',').Order());
         // A topic that isn't protected is open to every app that has no scope of its own.
         Assert.Equal(all.Order(), spec["protectedTopics"]!.Split(',').Order());
@@ -212,11 +207,30 @@ public sealed partial class ComponentTests
         var read = Scopes(spec["subscriptionScopes"]!);
         foreach (var app in DaprFiles.Services)
         {
-            var own = subscriptions.Where(each => each.Subscriber == app).Select(each => each.Topic).ToList();
+            var own = shared.Where(each => each.Subscriber == app).Select(each => each.Topic).ToList();
             var letters = own.Select(topic => $"dead.{app}.{topic}").ToList();
             Assert.Equal(PublishedInCode(app).Concat(letters).Order(), publish.GetValueOrDefault(app, []).Order());
             Assert.Equal(own.Concat(letters).Order(), read.GetValueOrDefault(app, []).Order());
         }
+    }
+
+    [Theory]
+    [InlineData("redis", "consumerID")]
+    [InlineData("kafka", "consumerGroup")]
+    [InlineData("rabbitmq", "consumerID")]
+    public void Every_proxy_hears_everything_and_says_nothing(string bus, string group)
+    {
+        var (_, news) = Assert.Single(DaprFiles.Components, each => each.Path == $"components/pubsub/{bus}/news.yaml");
+        Assert.Equal(["proxy"], news.Scopes);
+        Assert.Equal("{podName}", news.Spec[group]);
+        Assert.Equal("{appID}", Bus(bus)[group]);
+        Assert.Null(news.Spec["publishingScopes"]);
+        var heard = ServiceRoutes.Subscriptions.Where(each => each.Subscriber == "proxy").Select(each => each.Topic).Distinct().Order().ToList();
+        Assert.Equal(heard, news.Spec["protectedTopics"]!.Split(',').Order());
+        Assert.Equal(heard, news.Spec["allowedTopics"]!.Split(',').Order());
+        Assert.Equal(heard, Assert.Single(Scopes(news.Spec["subscriptionScopes"]!)).Value.Order());
+        Assert.Empty(PublishedInCode("proxy"));
+        Assert.DoesNotContain("proxy", DaprFiles.Components.Single(each => each.Path == $"components/pubsub/{bus}/pubsub.yaml").Component.Scopes);
     }
 
     [Fact]
@@ -228,14 +242,13 @@ public sealed partial class ComponentTests
         Assert.True(Seconds(spec["redeliverInterval"]!) <= 30);
         Assert.Null(spec["maxLenApprox"]);
         Assert.Equal("72h", spec["streamTTL"]);
-        Assert.Equal("{podName}", spec["consumerID"]);
     }
 
     [Fact]
     public void Kafka_starts_with_the_oldest_and_waits_for_all_replicas()
     {
         var spec = Bus("kafka");
-        Assert.Equal(("oldest", "all", "true", "{podName}"), (spec["initialOffset"], spec["producerRequiredAcks"], spec["consumeRetryEnabled"], spec["consumerGroup"]));
+        Assert.Equal(("oldest", "all", "true"), (spec["initialOffset"], spec["producerRequiredAcks"], spec["consumeRetryEnabled"]));
         Assert.True(int.Parse(spec["maxMessageBytes"]!, System.Globalization.CultureInfo.InvariantCulture) >= 1024 * 1024);
     }
 
@@ -244,7 +257,7 @@ public sealed partial class ComponentTests
     {
         var spec = Bus("rabbitmq");
         Assert.Equal(("true", "false", "2", "true", "false", "single"), (spec["durable"], spec["deletedWhenUnused"], spec["deliveryMode"], spec["publisherConfirm"], spec["autoAck"], spec["concurrency"]));
-        Assert.Equal(("true", "true", "{podName}"), (spec["requeueInFailure"], spec["enableDeadLetter"], spec["consumerID"]));
+        Assert.Equal(("true", "true"), (spec["requeueInFailure"], spec["enableDeadLetter"]));
         Assert.Null(spec["maxLen"]);
     }
 

@@ -34,6 +34,8 @@ public sealed record PostgresServices
     public required IDecider Decider { get; init; }
     /// <summary>Steps 4 and 5.</summary>
     public required IApprovals Approvals { get; init; }
+    /// <summary>What runs under approvals, in all protocols of the proxy.</summary>
+    public RunningGrants Running { get; init; } = new();
     /// <summary>Step 6.</summary>
     public required ISessionRecorder Recorder { get; init; }
     /// <summary>Clock.</summary>
@@ -341,6 +343,7 @@ public sealed class PostgresListener : IAsyncDisposable
                 DatabaseRole = access.Credential.User,
                 ClientAddress = connection.Client.Address.ToString(),
                 Recording = recording,
+                Grants = new SessionGrants(_services.Running),
             };
             var ending = new CancellationTokenSource();
             var masks = _services.Catalogs is { } catalogs

@@ -405,6 +405,7 @@ internal sealed class PostgresReplies(SessionContext context) : IDisposable
                 if (body[0] == (byte)'I')
                 {
                     context.Masks?.TransactionEnded();
+                    context.Session.Grants.Release(static operation => ((PostgresOperation)operation).Completed);
                 }
 
                 return;

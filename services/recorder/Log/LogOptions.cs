@@ -3,8 +3,16 @@ namespace Countersign.Recorder.Log;
 /// <summary>Bounds and times of the log.</summary>
 public sealed record LogOptions
 {
-    /// <summary>Folder of the log.</summary>
-    public required string Directory { get; init; }
+    /// <summary>Folder of a log in files; not used by one in a database.</summary>
+    public string Directory { get; init; } = "";
+    /// <summary>File for the highest checkpoint made known, away from the log's storage; null for none.</summary>
+    public string? HighestCheckpointFile { get; init; }
+    /// <summary>Files with checkpoints that were kept elsewhere: the log must contain them.</summary>
+    public IReadOnlyList<string> PinnedCheckpointFiles { get; init; } = [];
+    /// <summary>How often a replica looks at what others have appended.</summary>
+    public TimeSpan FollowInterval { get; init; } = TimeSpan.FromMilliseconds(200);
+    /// <summary>Longest wait between two attempts to load a log whose database failed.</summary>
+    public TimeSpan RetryInterval { get; init; } = TimeSpan.FromSeconds(5);
     /// <summary>Bytes after which a new file of entries is begun.</summary>
     public long SegmentBytes { get; init; } = 64L * 1024 * 1024;
     /// <summary>How long entries may wait for a signed checkpoint.</summary>

@@ -56,16 +56,10 @@ internal sealed class LogState
     }
 
     /// <summary>Reads a snapshot; an empty state where there is none, or none that is whole.</summary>
-    public static LogState Load(string path, LogOptions options)
+    public static LogState Read(byte[]? bytes, LogOptions options)
     {
         var state = new LogState(options);
-        if (!File.Exists(path))
-        {
-            return state;
-        }
-
-        var bytes = File.ReadAllBytes(path);
-        if (bytes.Length < 12 || System.Buffers.Binary.BinaryPrimitives.ReadUInt32BigEndian(bytes) != Crc32C.Compute(bytes.AsSpan(4)))
+        if (bytes is null || bytes.Length < 12 || System.Buffers.Binary.BinaryPrimitives.ReadUInt32BigEndian(bytes) != Crc32C.Compute(bytes.AsSpan(4)))
         {
             return state;
         }
@@ -90,8 +84,8 @@ internal sealed class LogState
         return state;
     }
 
-    /// <summary>Writes a snapshot. All tiles of that size must be durable before.</summary>
-    public void Save(string path, long size, in Hash256 root)
+    /// <summary>Makes a snapshot. All tiles of that size must be durable before it is.</summary>
+    public byte[] ToBytes(long size, in Hash256 root)
     {
         using var stream = new MemoryStream();
         stream.Write(new byte[4]);
@@ -111,6 +105,6 @@ internal sealed class LogState
 
         var bytes = stream.ToArray();
         System.Buffers.Binary.BinaryPrimitives.WriteUInt32BigEndian(bytes, Crc32C.Compute(bytes.AsSpan(4)));
-        Durable.Replace(path, bytes);
+        return bytes;
     }
 }

@@ -3,6 +3,8 @@ using System.Diagnostics;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
+using Countersign.Platform.Ports;
+using Countersign.Platform.Postgres;
 using Countersign.Recorder.Contracts;
 using Countersign.Recorder.Format;
 using Microsoft.Extensions.Logging;
@@ -16,8 +18,8 @@ public delegate bool SealCheck(string session, Seal seal);
 
 /// <summary>
 /// The append-only Merkle log over everything that is recorded (docs/formats/log.md). One thread sequences: it takes what has gathered, checks that each session's
-/// chain goes on, makes it durable with one sync, integrates it into the tree, and signs a checkpoint now and then. Fails closed: after the first error of the disk
-/// nothing is acknowledged any more.
+/// chain goes on, makes it durable with one sync, integrates it into the tree, and signs a checkpoint now and then. Fails closed: after the first error of a disk
+/// nothing is acknowledged any more; after one of a shared database nothing is until the log was loaded anew.
 /// </summary>
 public sealed partial class RecorderLog : IEntryLog, IDisposable
 {
@@ -27,9 +29,8 @@ public sealed partial class RecorderLog : IEntryLog, IDisposable
     private readonly TimeProvider _clock;
     private readonly ILogger _logger;
     private readonly Action<string, Checkpoint> _signed;
-    private readonly EntryStore _store;
-    private readonly TileStore _tiles;
-    private readonly LogState _state;
+    private readonly ILogStorage _storage;
+    private readonly HighestCheckpoint _highest;
     private readonly Thread _thread;
 
     // Guarded by the gate: what waits for the thread.
@@ -41,33 +42,26 @@ public sealed partial class RecorderLog : IEntryLog, IDisposable
     private TaskCompletionSource _roomMade = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private Exception? _failure;
     private long _size;
-    private string _checkpoint = "";
-    private Checkpoint? _latest;
+    private Signed _signedHead = new("", new Checkpoint("", -1, Hash256.Zero), DateTimeOffset.MinValue);
+    private volatile TileStore _tiles = null!;
 
     // The thread's own.
+    private LogState _state = null!;
+    private (long Size, Hash256 Root) _reached = (0, Merkle.EmptyRoot);
     private readonly ArrayBufferWriter<byte> _frames = new(1024 * 1024);
     private readonly List<int> _lengths = [];
     private readonly List<Entry> _new = [];
     private readonly HashSet<string> _dirtyEvents = new(StringComparer.Ordinal);
     private long _checkpointDue;
+    private long _followDue;
     private long _snapshotAt;
 
     private RecorderLog(
-        LogOptions options, NoteSigner signer, ISealSigner sealSigner, TimeProvider clock, ILogger logger, Action<string, Checkpoint> signed, EntryStore store,
-        TileStore tiles, LogState state)
+        LogOptions options, ILogStorage storage, NoteSigner signer, ISealSigner sealSigner, TimeProvider clock, ILogger logger, Action<string, Checkpoint> signed)
     {
-        (_options, _signer, _sealSigner, _clock, _logger, _signed) = (options, signer, sealSigner, clock, logger, signed);
-        (_store, _tiles, _state) = (store, tiles, state);
-        _size = tiles.Size;
-        _snapshotAt = tiles.Size;
-        foreach (var (session, head) in state.Heads.All)
-        {
-            if (head.Dirty && SealKey.OwnerOf(session) == SealKey.Recorder)
-            {
-                _dirtyEvents.Add(session);
-            }
-        }
-
+        (_options, _storage, _signer, _sealSigner, _clock, _logger, _signed) = (options, storage, signer, sealSigner, clock, logger, signed);
+        _highest = new HighestCheckpoint(options.HighestCheckpointFile, options.PinnedCheckpointFiles, signer.Verifier);
+        Load();
         SignCheckpoint();
         _thread = new Thread(Run) { IsBackground = true, Name = "recorder log" };
         _thread.Start();
@@ -77,16 +71,24 @@ public sealed partial class RecorderLog : IEntryLog, IDisposable
     public long Size => Volatile.Read(ref _size);
 
     /// <summary>The latest signed checkpoint, as a note.</summary>
-    public string CheckpointNote => Volatile.Read(ref _checkpoint);
+    public string CheckpointNote => Volatile.Read(ref _signedHead).Note;
 
     /// <summary>The latest signed checkpoint.</summary>
-    public Checkpoint Latest => Volatile.Read(ref _latest)!;
+    public Checkpoint Latest => Volatile.Read(ref _signedHead).Checkpoint;
+
+    /// <summary>When the latest checkpoint was signed, or came here from the replica that signed it.</summary>
+    public DateTimeOffset SignedAt => Volatile.Read(ref _signedHead).At;
 
     /// <summary>Roots of subtrees, for proofs about any size up to <see cref="Size"/>.</summary>
     public IMerkleNodes Nodes => _tiles;
 
     /// <summary>Null while the log takes entries; else why not.</summary>
-    public string? Problem => Volatile.Read(ref _failure) is null ? null : "the log can't be written";
+    public string? Problem => Volatile.Read(ref _failure) switch
+    {
+        null => null,
+        LogFailedException or PortUnavailableException when _storage.IsShared => _failure!.Message,
+        _ => "the log can't be written",
+    };
 
     /// <summary>Public part of the log's key.</summary>
     public NoteVerifier Verifier => _signer.Verifier;
@@ -104,17 +106,30 @@ public sealed partial class RecorderLog : IEntryLog, IDisposable
     {
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(signer);
-        Directory.CreateDirectory(options.Directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-        var store = EntryStore.Open(Path.Combine(options.Directory, "entries"), options.SegmentBytes);
+        return Open(options, new FileLogStorage(options), signer, sealSigner, clock, logger, signed);
+    }
+
+    /// <summary>Opens the log of a database that several replicas share, or begins one. All must have the same key.</summary>
+    /// <inheritdoc cref="Open(LogOptions, NoteSigner, ISealSigner, TimeProvider, ILogger, Action{string, Checkpoint})"/>
+    /// <exception cref="PortUnavailableException">The database can't be reached.</exception>
+    public static RecorderLog Open(
+        PostgresDatabase database, LogOptions options, NoteSigner signer, ISealSigner sealSigner, TimeProvider clock, ILogger logger, Action<string, Checkpoint> signed)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        ArgumentNullException.ThrowIfNull(signer);
+        return Open(options, new PostgresLogStorage(database, signer.Verifier), signer, sealSigner, clock, logger, signed);
+    }
+
+    internal static RecorderLog Open(
+        LogOptions options, ILogStorage storage, NoteSigner signer, ISealSigner sealSigner, TimeProvider clock, ILogger logger, Action<string, Checkpoint> signed)
+    {
         try
         {
-            var (tiles, state) = LogStart.Load(options, store);
-            LogStart.CompareWithCheckpoint(options, tiles, signer.Verifier);
-            return new RecorderLog(options, signer, sealSigner, clock, logger, signed, store, tiles, state);
+            return new RecorderLog(options, storage, signer, sealSigner, clock, logger, signed);
         }
         catch
         {
-            store.Dispose();
+            storage.Dispose();
             throw;
         }
     }
@@ -158,7 +173,7 @@ public sealed partial class RecorderLog : IEntryLog, IDisposable
     public IReadOnlyList<Entry> Read(long from, int maxEntries, int maxBytes)
     {
         var left = Size - from;
-        return left <= 0 ? [] : _store.Read(from, (int)Math.Min(left, maxEntries), maxBytes);
+        return left <= 0 ? [] : _storage.Read(from, (int)Math.Min(left, maxEntries), maxBytes);
     }
 
     /// <inheritdoc/>
@@ -172,7 +187,7 @@ public sealed partial class RecorderLog : IEntryLog, IDisposable
 
     /// <summary>Deletes payloads that are older than a time; the hashes stay, and every proof with them.</summary>
     /// <returns>Entries erased.</returns>
-    public long Erase(DateTimeOffset before) => _store.Erase(before);
+    public long Erase(DateTimeOffset before) => _storage.Erase(before);
 
     /// <summary>Writes what waits, signs it, and ends.</summary>
     public void Dispose()
@@ -189,7 +204,7 @@ public sealed partial class RecorderLog : IEntryLog, IDisposable
         }
 
         _thread.Join();
-        _store.Dispose();
+        _storage.Dispose();
     }
 
     private static Seal? TryReadSeal(Entry entry)
@@ -234,269 +249,8 @@ public sealed partial class RecorderLog : IEntryLog, IDisposable
         return await request.Done.Task.ConfigureAwait(false);
     }
 
-    private void Run()
-    {
-        var taken = new List<Request>();
-        try
-        {
-            while (Take(taken))
-            {
-                foreach (var request in taken)
-                {
-                    Sequence(request);
-                }
+    private static long After(TimeSpan time) => Stopwatch.GetTimestamp() + (long)(time.TotalSeconds * Stopwatch.Frequency);
 
-                Commit();
-                foreach (var request in taken)
-                {
-                    request.Done.TrySetResult(request.ToResult(_state.Heads));
-                }
-
-                taken.Clear();
-                if (_checkpointDue != 0 && Stopwatch.GetTimestamp() >= _checkpointDue)
-                {
-                    FinishCheckpoint();
-                }
-            }
-
-            if (_checkpointDue != 0)
-            {
-                FinishCheckpoint();
-            }
-
-            Snapshot();
-        }
-#pragma warning disable CA1031 // whatever it is: nothing may be acknowledged any more
-        catch (Exception error)
-#pragma warning restore CA1031
-        {
-            Fail(error, taken);
-        }
-    }
-
-    private bool Take(List<Request> taken)
-    {
-        lock (_gate)
-        {
-            while (_queue.Count == 0)
-            {
-                if (_stopping)
-                {
-                    return false;
-                }
-
-                if (_checkpointDue == 0)
-                {
-                    Monitor.Wait(_gate);
-                    continue;
-                }
-
-                var left = (_checkpointDue - Stopwatch.GetTimestamp()) * 1000 / Stopwatch.Frequency;
-                if (left <= 0)
-                {
-                    return true;
-                }
-
-                Monitor.Wait(_gate, (int)left + 1);
-            }
-
-            taken.AddRange(_queue);
-            _queue.Clear();
-            _queuedBytes = 0;
-            _roomMade.TrySetResult();
-            _roomMade = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-            return true;
-        }
-    }
-
-    private void Sequence(Request request)
-    {
-        switch (request)
-        {
-            case EntriesRequest entries:
-                for (var index = 0; index < entries.Entries.Count; index++)
-                {
-                    var entry = entries.Entries[index];
-                    entries.Sessions.Add(entry.Session);
-                    var before = _state.Heads.Find(entry.Session)?.Refused;
-                    switch (_state.Heads.Take(entry, entries.Seals[index], out var reason))
-                    {
-                        case Sequenced.New:
-                            Add(entry);
-                            break;
-                        case Sequenced.Refused:
-                            entries.Refused[entry.Session] = reason;
-                            if (before is null)
-                            {
-                                Refuse(entry, reason);
-                            }
-
-                            break;
-                    }
-                }
-
-                break;
-            case EventRequest audit:
-                Add(audit.Event, audit.Payload);
-                break;
-        }
-    }
-
-    private void Refuse(Entry entry, string reason)
-    {
-        LogRefused(entry.Session, entry.Sequence, reason);
-        var audit = new AuditEvent
-        {
-            Id = $"refused-{entry.Session}-{entry.Sequence}-{entry.IdText}",
-            Service = "recorder",
-            Action = "entries.refused",
-            At = _clock.GetUtcNow(),
-            Subject = entry.Session,
-            Success = false,
-            Details = new Dictionary<string, string> { ["reason"] = reason },
-        };
-        Add(audit, JsonSerializer.SerializeToUtf8Bytes(audit, EventJson.Options));
-    }
-
-    private void Add(AuditEvent audit, byte[] payload)
-    {
-        Span<byte> id = stackalloc byte[Hash256.Size];
-        SHA256.HashData(Encoding.UTF8.GetBytes($"{audit.Service}\n{audit.Id}"), id);
-        id = id[..EntryHeader.IdSize];
-        if (_state.KnowsEvent(id))
-        {
-            return;
-        }
-
-        _state.RememberEvent(id);
-        AddOwn(EntryType.Event, id, EventSession(audit.Service), payload);
-    }
-
-    private void AddOwn(EntryType type, ReadOnlySpan<byte> id, string session, byte[] payload)
-    {
-        var head = _state.Heads.Find(session);
-        var entry = Entry.Create(
-            type, id, session, (head?.Sequence ?? 0) + 1, (_clock.GetUtcNow().Ticks - DateTimeOffset.UnixEpoch.Ticks) / TimeSpan.TicksPerMicrosecond,
-            head?.Commitment ?? Hash256.Zero, payload);
-        _state.Heads.Replay(entry);
-        Add(entry);
-        if (type == EntryType.Event)
-        {
-            _dirtyEvents.Add(session);
-        }
-    }
-
-    private static string EventSession(string service)
-    {
-        var session = SealKey.EventSessionPrefix + service;
-        return EntryHeader.IsSessionId(session) ? session : SealKey.EventSessionPrefix + "unnamed";
-    }
-
-    private void Add(Entry entry)
-    {
-        EntryFrame.Write(_frames, entry);
-        _lengths.Add(EntryFrame.SizeOf(entry));
-        _new.Add(entry);
-    }
-
-    private void Commit()
-    {
-        if (_new.Count == 0)
-        {
-            return;
-        }
-
-        _store.Append(_frames.WrittenSpan, System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_lengths));
-        _tiles.Append(_new);
-        _frames.ResetWrittenCount();
-        _lengths.Clear();
-        LogMetrics.Appended(_new.Count);
-        _new.Clear();
-        TaskCompletionSource grown;
-        lock (_gate)
-        {
-            Volatile.Write(ref _size, _tiles.Size);
-            grown = _grown;
-            _grown = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        }
-
-        grown.TrySetResult();
-        if (_checkpointDue == 0)
-        {
-            _checkpointDue = Stopwatch.GetTimestamp() + (long)(_options.CheckpointDelay.TotalSeconds * Stopwatch.Frequency);
-        }
-    }
-
-    private void FinishCheckpoint()
-    {
-        foreach (var session in _dirtyEvents)
-        {
-            if (_state.Heads.Find(session) is { } head)
-            {
-                var seal = Seal.Create(session, head.Sequence, head.Commitment, _sealSigner);
-                AddOwn(EntryType.Seal, RandomNumberGenerator.GetBytes(EntryHeader.IdSize), session, seal.ToPayload());
-            }
-        }
-
-        _dirtyEvents.Clear();
-        Commit();
-        SignCheckpoint();
-        _checkpointDue = 0;
-        if (Size - _snapshotAt >= _options.SnapshotEntries)
-        {
-            Snapshot();
-        }
-    }
-
-    private void SignCheckpoint()
-    {
-        var checkpoint = new Checkpoint(_signer.Verifier.Name, _tiles.Size, _tiles.Root());
-        var note = checkpoint.Sign(_signer);
-        _tiles.WritePartials();
-        Durable.Replace(Path.Combine(_options.Directory, LogStart.CheckpointFile), Encoding.UTF8.GetBytes(note));
-        Volatile.Write(ref _checkpoint, note);
-        Volatile.Write(ref _latest, checkpoint);
-        _signed(note, checkpoint);
-    }
-
-    private void Snapshot()
-    {
-        if (Size == _snapshotAt)
-        {
-            return;
-        }
-
-        _tiles.Sync();
-        _state.Save(Path.Combine(_options.Directory, LogStart.StateFile), _tiles.Size, _tiles.Root());
-        _snapshotAt = Size;
-    }
-
-    private void Fail(Exception error, List<Request> taken)
-    {
-        LogFailed(error);
-        TaskCompletionSource grown;
-        lock (_gate)
-        {
-            _failure = error;
-            taken.AddRange(_queue);
-            _queue.Clear();
-            grown = _grown;
-            _roomMade.TrySetResult();
-        }
-
-        var failure = new LogFailedException("The log can't be written.", error);
-        foreach (var request in taken)
-        {
-            request.Done.TrySetException(failure);
-        }
-
-        grown.TrySetException(failure);
-        _ = grown.Task.Exception;
-    }
-
-    [LoggerMessage(4021, LogLevel.Critical, "The log can't be written; nothing is acknowledged any more")]
-    private partial void LogFailed(Exception error);
-
-    [LoggerMessage(4022, LogLevel.Error, "Entry {Sequence} of session {Session} is refused: {Reason}")]
-    private partial void LogRefused(string session, long sequence, string reason);
+    /// <summary>A checkpoint as it was made known.</summary>
+    private sealed record Signed(string Note, Checkpoint Checkpoint, DateTimeOffset At);
 }

@@ -5,23 +5,21 @@ using Countersign.Recorder.Format;
 namespace Countersign.Recorder.Log;
 
 /// <summary>
-/// The Merkle tree in tlog-tiles files (https://c2sp.org/tlog-tiles), and its right edge in memory. Tiles can always be made again from the entries, so they
+/// The Merkle tree in tiles (https://c2sp.org/tlog-tiles), and its right edge in memory. Tiles can always be made again from the entries, so they
 /// are synced only when a snapshot of the state says that they need not be.
 /// </summary>
 internal sealed class TileStore : IMerkleNodes
 {
     private const int CacheSize = 512;
-    private readonly string _root;
+    private readonly ITileStorage _storage;
     private readonly Lock _gate = new();
     private readonly List<List<Hash256>> _edges = [];
     private readonly Dictionary<(int Level, long Index), Hash256[]> _cache = [];
-    private readonly HashSet<string> _unsynced = new(StringComparer.Ordinal);
-    private readonly Dictionary<string, string> _partials = new(StringComparer.Ordinal);
     private readonly ArrayBufferWriter<byte> _bundle = new(40_000);
 
     /// <summary>An empty tree.</summary>
-    /// <param name="root">Folder that has <c>tile/</c>.</param>
-    public TileStore(string root) => _root = root;
+    /// <param name="storage">Where tiles are kept.</param>
+    public TileStore(ITileStorage storage) => _storage = storage;
 
     /// <summary>Leaves.</summary>
     public long Size { get; private set; }
@@ -104,38 +102,14 @@ internal sealed class TileStore : IMerkleNodes
             {
                 if (_edges[level].Count > 0)
                 {
-                    var index = (Size >> (Tiles.Height * level)) / Tiles.Width;
-                    WritePartial(Tiles.HashPath(level, index), Tiles.HashPath(level, index, _edges[level].Count), Bytes(_edges[level]));
+                    _storage.WritePartial(level, (Size >> (Tiles.Height * level)) / Tiles.Width, _edges[level].Count, Bytes(_edges[level]));
                 }
             }
 
             if (_bundle.WrittenCount > 0)
             {
-                var index = Size / Tiles.Width;
-                WritePartial(Tiles.EntriesPath(index), Tiles.EntriesPath(index, (int)(Size % Tiles.Width)), _bundle.WrittenSpan);
+                _storage.WritePartialBundle(Size / Tiles.Width, (int)(Size % Tiles.Width), _bundle.WrittenSpan);
             }
-        }
-    }
-
-    /// <summary>Makes every full tile durable.</summary>
-    public void Sync()
-    {
-        string[] paths;
-        lock (_gate)
-        {
-            paths = [.. _unsynced];
-            _unsynced.Clear();
-        }
-
-        foreach (var path in paths)
-        {
-            using var handle = File.OpenHandle(path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite);
-            Durable.Data(handle);
-        }
-
-        foreach (var directory in paths.Select(path => Path.GetDirectoryName(path)!).Distinct(StringComparer.Ordinal))
-        {
-            Durable.Directory(directory);
         }
     }
 
@@ -181,7 +155,7 @@ internal sealed class TileStore : IMerkleNodes
         var index = Size++;
         if (Size % Tiles.Width == 0)
         {
-            Write(Tiles.EntriesPath(index / Tiles.Width), _bundle.WrittenSpan);
+            _storage.WriteBundle(index / Tiles.Width, _bundle.WrittenSpan);
             _bundle.ResetWrittenCount();
         }
 
@@ -204,7 +178,7 @@ internal sealed class TileStore : IMerkleNodes
 
         var tile = edge.ToArray();
         var index = ((Size >> (Tiles.Height * level)) / Tiles.Width) - 1;
-        Write(Tiles.HashPath(level, index), Bytes(edge));
+        _storage.Write(level, index, Bytes(edge));
         Remember(level, index, tile);
         edge.Clear();
         AppendHash(level + 1, Fold(tile));
@@ -227,9 +201,8 @@ internal sealed class TileStore : IMerkleNodes
             return kept;
         }
 
-        var path = Path.Combine(_root, Tiles.HashPath(level, tile));
-        var bytes = File.Exists(path) ? File.ReadAllBytes(path) : [];
-        if (bytes.Length != Tiles.Width * Hash256.Size)
+        var bytes = _storage.Read(level, tile);
+        if (bytes is null || bytes.Length != Tiles.Width * Hash256.Size)
         {
             throw new LogFailedException($"{Tiles.HashPath(level, tile)} is missing or damaged");
         }
@@ -252,41 +225,5 @@ internal sealed class TileStore : IMerkleNodes
         }
 
         _cache[(level, tile)] = hashes;
-    }
-
-    private void Write(string relative, ReadOnlySpan<byte> bytes)
-    {
-        var path = Path.Combine(_root, relative);
-        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-        File.WriteAllBytes(path, bytes);
-        _unsynced.Add(path);
-        _partials.Remove(relative);
-        var partials = path + ".p";
-        if (Directory.Exists(partials))
-        {
-            Directory.Delete(partials, recursive: true);
-        }
-    }
-
-    // The one before stays until its tile is full or a second one replaces it: somebody may just be reading the checkpoint before.
-    private void WritePartial(string tile, string relative, ReadOnlySpan<byte> bytes)
-    {
-        var path = Path.Combine(_root, relative);
-        if (File.Exists(path))
-        {
-            return;
-        }
-
-        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-        File.WriteAllBytes(path, bytes);
-        foreach (var old in Directory.GetFiles(Path.GetDirectoryName(path)!))
-        {
-            if (old != path && (!_partials.TryGetValue(tile, out var previous) || old != previous))
-            {
-                File.Delete(old);
-            }
-        }
-
-        _partials[tile] = path;
     }
 }

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Diagnostics.Metrics;
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using Countersign.Recorder.Contracts;
 using Countersign.Recorder.Format;
 using Microsoft.Data.Sqlite;
@@ -95,6 +96,7 @@ public sealed partial class Indexer(SearchIndex index, IEntryLog log, ILogger<In
             }
         }
 
+        rows.Flush();
         foreach (var (session, range) in ranges)
         {
             rows.Range(session, range.First, range.Last, range.MinAt, range.MaxAt);
@@ -126,7 +128,7 @@ public sealed partial class Indexer(SearchIndex index, IEntryLog log, ILogger<In
                 rows.Operation(entry, operation, Session(entry.Session, rows));
                 break;
             case EntryType.Completion:
-                rows.Completion(entry.Session, JsonSerializer.Deserialize<CompletionEntry>(payload, JsonSerializerOptions.Web)!);
+                rows.Completion(entry.Session, JsonSerializer.Deserialize(payload, IndexJson.Default.CompletionEntry)!);
                 break;
         }
     }
@@ -162,3 +164,10 @@ public sealed partial class Indexer(SearchIndex index, IEntryLog log, ILogger<In
         }
     }
 }
+
+/// <summary>
+/// Reads half of all entries without reflection. Not those whose members have initial values: generated code sets what is missing to null.
+/// </summary>
+[JsonSourceGenerationOptions(JsonSerializerDefaults.Web)]
+[JsonSerializable(typeof(CompletionEntry))]
+internal sealed partial class IndexJson : JsonSerializerContext;

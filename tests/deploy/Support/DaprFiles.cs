@@ -22,7 +22,9 @@ internal sealed record Component(string ApiVersion, string Kind, Named Metadata,
 
 internal sealed record Routes(string Default);
 
-internal sealed record SubscriptionSpec(string Pubsubname, string Topic, Routes Routes, string DeadLetterTopic);
+internal sealed record BulkSubscribe(bool Enabled, int MaxMessagesCount, int MaxAwaitDurationMs);
+
+internal sealed record SubscriptionSpec(string Pubsubname, string Topic, Routes Routes, string? DeadLetterTopic = null, BulkSubscribe? BulkSubscribe = null);
 
 internal sealed record Subscription(string ApiVersion, string Kind, Named Metadata, SubscriptionSpec Spec, IReadOnlyList<string> Scopes);
 

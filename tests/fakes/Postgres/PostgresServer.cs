@@ -85,12 +85,18 @@ public sealed class PostgresServer : IAsyncDisposable
     /// <summary>What it has logged.</summary>
     public Task<string> ReadLogAsync() => File.ReadAllTextAsync(LogFile);
 
+    /// <summary>Stops it at once, as a crash would.</summary>
+    public Task StopAsync() => RunAsPostgresAsync($"{Programs}/pg_ctl", ["-D", _folder, "-m", "immediate", "-w", "-s", "stop"]);
+
+    /// <summary>Starts it again on the same port, with what it had when it was stopped.</summary>
+    public Task StartAgainAsync() => RunAsPostgresAsync($"{Programs}/pg_ctl", ["-D", _folder, "-l", $"{_folder}/log", "-w", "-s", "-t", "30", "start"]);
+
     /// <summary>Stops it at once, as a crash would, and deletes its folder.</summary>
     public async ValueTask DisposeAsync()
     {
         try
         {
-            await RunAsPostgresAsync($"{Programs}/pg_ctl", ["-D", _folder, "-m", "immediate", "-w", "-s", "stop"]);
+            await StopAsync();
         }
         catch (InvalidOperationException)
         {

@@ -50,6 +50,7 @@ internal static class RuleDecoder
         var when = map.Take("when") is { } whenNode ? WhenDecoder.When(whenNode, errors) : new WhenSyntax { At = node.At };
         var rule = new RuleSyntax
         {
+            Source = YamlText.Of(node),
             At = node.At,
             Name = name ?? new Located<string>("?", node.At),
             Effect = effect?.Value ?? Outcome.Deny,
