@@ -118,6 +118,6 @@ public static class CheckedBinding
         where T : class
     {
         public ValidateOptionsResult Validate(string? name, T options) =>
-            section.BindChecked(Activator.CreateInstance(typeof(T))!) is { Count: > 0 } errors ? ValidateOptionsResult.Fail(errors) : ValidateOptionsResult.Success;
+            section.BindChecked(Activator.CreateInstance<T>()) is { Count: > 0 } errors ? ValidateOptionsResult.Fail(errors) : ValidateOptionsResult.Success;
     }
 }

@@ -76,7 +76,7 @@ public sealed class NodeTests(ServerFixture server)
     {
         var (authority, leaf) = TestCertificates.Make("localhost");
         await using var gateway = new Gateway(server.Port, new PostgresOptions { Certificate = leaf });
-        var file = Path.GetTempFileName();
+        var file = System.IO.Path.GetTempFileName();
         try
         {
             await File.WriteAllTextAsync(file, authority.ExportCertificatePem());
@@ -99,13 +99,13 @@ public sealed class NodeTests(ServerFixture server)
     private static string FindScripts()
     {
         var folder = new DirectoryInfo(AppContext.BaseDirectory);
-        while (folder is not null && !File.Exists(Path.Combine(folder.FullName, "Countersign.slnx")))
+        while (folder is not null && !File.Exists(System.IO.Path.Combine(folder.FullName, "Countersign.slnx")))
         {
             folder = folder.Parent;
         }
 
-        var scripts = Path.Combine(folder?.FullName ?? "/", "tests", "fakes", "node");
-        return Directory.Exists(Path.Combine(scripts, "node_modules", "pg"))
+        var scripts = System.IO.Path.Combine(folder?.FullName ?? "/", "tests", "fakes", "node");
+        return Directory.Exists(System.IO.Path.Combine(scripts, "node_modules", "pg"))
             ? scripts
             : throw new InvalidOperationException($"{scripts} has no node_modules: run eng/install.sh tests.");
     }
@@ -118,7 +118,7 @@ public sealed class NodeTests(ServerFixture server)
 
         public Node(Gateway gateway, string scenario, Dictionary<string, string>? more = null)
         {
-            var start = new ProcessStartInfo("node", [Path.Combine(Scripts, "scenario.js"), scenario])
+            var start = new ProcessStartInfo("node", [System.IO.Path.Combine(Scripts, "scenario.js"), scenario])
             {
                 RedirectStandardOutput = true,
                 RedirectStandardError = true,

@@ -234,6 +234,28 @@ public sealed class ScriptedTargetTests(ServerFixture server)
         }
     }
 
+    [Fact]
+    public async Task A_catalog_of_another_shape_lets_nothing_masked_pass()
+    {
+        await using var target = new ScriptedTarget(async session =>
+        {
+            session.HasCatalog = false;
+            await session.WelcomeAsync();
+            while (true)
+            {
+                await session.ReadAsync();
+                await session.Say('E', "SERROR\0VERROR\0C42601\0Mno\0\0"u8.ToArray()).Say('Z', "I"u8.ToArray()).SendAsync();
+            }
+        });
+        await using var gateway = Make(target, masks: true);
+        gateway.Decider.Rule = _ => FunctionDecider.Allow with { Obligations = new Obligations { Masks = [new ColumnMask("public", "people", "ssn", "redact")] } };
+        using var client = await RawClient.LogInAsync(gateway.Port, database: "gone");
+        client.Query("select ssn from people");
+        var replies = await client.RunAsync();
+        Assert.Equal("EZ", replies.Types());
+        Assert.DoesNotContain("XX000", replies.Error().Field('C'), StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("SCRAM-SHA-256-PLUS SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "p=tls-server-end-point,,n=,r=")]
     [InlineData("SCRAM-SHA-256", "SCRAM-SHA-256", "y,,n=,r=")]

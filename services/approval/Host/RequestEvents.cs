@@ -24,7 +24,7 @@ internal sealed partial class RequestEvents(IEventBus bus, ApprovalMetrics metri
                 var id = $"{document.Spec.Id}:{effect.Version}";
                 await PublishAsync(
                     Topics.Approvals, id, Changed, new RequestChanged(id, document.Spec.Id, effect.Version, RequestViews.State(effect.State)), cancellation);
-                await PublishAsync(Topics.Audit, id, Audit, Event(document.Spec, effect, id), cancellation);
+                await bus.PublishAsync(Topics.Audit, id, Audit, OcsfEvents.Write(Event(document.Spec, effect, id)), cancellation);
             }
 
             // Once each: what could not be told is told, and counted, again.
@@ -61,7 +61,7 @@ internal sealed partial class RequestEvents(IEventBus bus, ApprovalMetrics metri
         };
         try
         {
-            await PublishAsync(Topics.Audit, refused.Id, Audit, refused, CancellationToken.None);
+            await bus.PublishAsync(Topics.Audit, refused.Id, Audit, OcsfEvents.Write(refused), CancellationToken.None);
         }
         catch (PortUnavailableException error)
         {

@@ -111,7 +111,7 @@ internal static class PostgresTarget
             catch (MalformedMessageException error)
             {
                 connection.Dispose();
-                throw new TargetUnavailableException("08P01", $"The target of {access.Connection} does not speak the protocol as it should: {error.Message}", error);
+                throw new TargetUnavailableException(error.Code, $"The target of {access.Connection} does not speak the protocol as it should: {error.Message}", error);
             }
             catch (Exception error) when (error is SocketException or IOException or ObjectDisposedException or TargetLostException)
             {
@@ -161,7 +161,7 @@ internal static class PostgresTarget
             }
             catch (MalformedMessageException error)
             {
-                throw new TargetUnavailableException("08P01", $"The target does not speak the protocol as it should: {error.Message}", error);
+                throw new TargetUnavailableException(error.Code, $"The target does not speak the protocol as it should: {error.Message}", error);
             }
             catch (Exception error) when (error is SocketException or IOException or ObjectDisposedException or TargetLostException)
             {

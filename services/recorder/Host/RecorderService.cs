@@ -55,6 +55,7 @@ public static class RecorderService
         // Public by nature: whoever pins a checkpoint must not need an account here.
         group.MapGet("/checkpoint", (LogHost host) => Results.Text(host.Log.CheckpointNote, "text/plain; charset=utf-8"));
         group.MapGet("/key", (LogHost host) => Results.Text(host.Log.Verifier + "\n", "text/plain; charset=utf-8"));
+        TileEndpoints.Map(group);
         return app;
     }
 }
@@ -75,7 +76,7 @@ internal sealed partial class AuditIntake(LogHost host, RecorderMetrics metrics,
         AuditEvent? audit = null;
         try
         {
-            audit = received.Data.Length <= MaxLength ? JsonSerializer.Deserialize<AuditEvent>(received.Data.Span, JsonSerializerOptions.Web) : null;
+            audit = received.Data.Length <= MaxLength ? OcsfEvents.Read(received.Data.Span) : null;
         }
         catch (JsonException)
         {

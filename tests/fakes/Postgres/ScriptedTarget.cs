@@ -128,6 +128,9 @@ public sealed class ScriptedSession
     /// <summary>Whether it is a CancelRequest.</summary>
     public bool IsCancel { get; }
 
+    /// <summary>Whether the gateway's catalog statements are answered as for an empty database; else with too few rows.</summary>
+    public bool HasCatalog { get; set; } = true;
+
     /// <summary>Startup parameters.</summary>
     public Dictionary<string, string> Parameters { get; } = [];
 
@@ -208,7 +211,12 @@ public sealed class ScriptedSession
         {
             while (true)
             {
-                await ReadAsync();
+                var (_, statement) = await ReadAsync();
+                if (Encoding.UTF8.GetString(statement).Contains("search_path", StringComparison.Ordinal) && HasCatalog)
+                {
+                    Row("[]");
+                }
+
                 await Say('C', Text("SELECT 0")).Say('Z', "I"u8.ToArray()).SendAsync();
             }
         }
