@@ -48,6 +48,13 @@ public sealed record Review(DateTimeOffset DueAt)
     public bool IsOpen => ClosedBy is null;
 }
 
+/// <summary>Who took the approval back.</summary>
+/// <param name="Person">Person id.</param>
+/// <param name="Name">Display name at that time.</param>
+/// <param name="At">Workflow's clock.</param>
+/// <param name="Comment">May be empty.</param>
+public sealed record Revocation(string Person, string Name, DateTimeOffset At, string Comment);
+
 /// <summary>More time, by another request that was approved.</summary>
 /// <param name="Request">That request.</param>
 /// <param name="Until">Until when, at least.</param>
@@ -105,6 +112,8 @@ public sealed record RequestDocument : IWorkflowDocument<RequestDocument, Reques
     public BreakGlassUse? BreakGlass { get; init; }
     /// <summary>The review that must follow, or null.</summary>
     public Review? Review { get; init; }
+    /// <summary>Who took the approval back, or null.</summary>
+    public Revocation? Revocation { get; init; }
     /// <summary>Extensions, in order; null for none.</summary>
     public IReadOnlyList<Extension>? Extensions { get; init; }
     /// <summary>Ids of commands that had an effect, the latest last.</summary>
