@@ -18,7 +18,7 @@ public static class RecorderService
     {
         ArgumentNullException.ThrowIfNull(builder);
         var services = builder.Services;
-        services.AddOptions<RecorderOptions>().Bind(builder.Configuration.GetSection(RecorderOptions.Section))
+        services.AddOptions<RecorderOptions>().BindChecked(builder.Configuration.GetSection(RecorderOptions.Section))
             .Configure(options =>
             {
                 if (options.Data.Length == 0)
@@ -57,6 +57,7 @@ public static class RecorderService
         // Public by nature: whoever pins a checkpoint must not need an account here.
         group.MapGet("/checkpoint", (LogHost host) => Results.Text(host.Log.CheckpointNote, "text/plain; charset=utf-8"));
         group.MapGet("/key", (LogHost host) => Results.Text(host.Log.Verifier + "\n", "text/plain; charset=utf-8"));
+        TileEndpoints.Map(group);
         return app;
     }
 }
@@ -77,7 +78,7 @@ internal sealed partial class AuditIntake(LogHost host, RecorderMetrics metrics,
         AuditEvent? audit = null;
         try
         {
-            audit = received.Data.Length <= MaxLength ? JsonSerializer.Deserialize<AuditEvent>(received.Data.Span, JsonSerializerOptions.Web) : null;
+            audit = received.Data.Length <= MaxLength ? OcsfEvents.Read(received.Data.Span) : null;
         }
         catch (JsonException)
         {

@@ -65,7 +65,7 @@ internal sealed class PolicyWorld : IAsyncDisposable
         PolicyWorld? world = null;
         builder.Services.AddSingleton(new BusSubscription("test", Topics.Audit, (happened, _) =>
         {
-            world!.Audit.Enqueue(JsonSerializer.Deserialize<AuditEvent>(happened.Data.Span, JsonSerializerOptions.Web)!);
+            world!.Audit.Enqueue(OcsfEvents.Read(happened.Data.Span));
             return ValueTask.CompletedTask;
         }));
         builder.Services.AddSingleton(new BusSubscription("test", Topics.Policy, (happened, _) =>
