@@ -80,7 +80,7 @@ cp -L "$library" "$target/app/"
 cp -r components "$target/components"
 cp cluster.sh "$target/"
 mkdir -p "$target/eng" "$target/policies"
-cp eng/secrets.sh eng/cluster-lib.sh "$target/eng/"
+cp eng/secrets.sh "$target/eng/"
 cp -r policies/starter "$target/policies/starter"
 
 for each in "${programs[@]}"; do

@@ -32,7 +32,7 @@ public sealed class AccessControlTests
         string[] internals =
         [
             "/dapr/subscribe", "/dapr/config", "/healthz", "/health/live", "/health/ready", "/metrics", "/actors/x/1/method/y", "/actors/x/1/method/remind/y", "/actors/x/1/method/timer/y",
-            "/dapr/events/audit", "/dapr/news/policy", "/dapr/dead/audit", $"/{service}/v1/dead-letters", "/dev-issuer/login", "/", $"/{service}",
+            "/dapr/events/audit", "/dapr/news/policy", "/dapr/dead/audit", "/dev-issuer/login", "/", $"/{service}",
         ];
         foreach (var caller in DaprFiles.Services.Append("unknown"))
         {

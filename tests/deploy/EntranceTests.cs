@@ -35,8 +35,9 @@ public sealed class EntranceTests : IAsyncLifetime
     public async ValueTask DisposeAsync()
     {
         _http.Dispose();
-        foreach (var app in _apps)
+        foreach (var app in _apps.AsEnumerable().Reverse())
         {
+            await app.StopAsync(TestContext.Current.CancellationToken);
             await app.DisposeAsync();
         }
     }
@@ -70,7 +71,7 @@ public sealed class EntranceTests : IAsyncLifetime
     {
         foreach (var method in new[] { HttpMethod.Get, HttpMethod.Post, HttpMethod.Put })
         {
-            using var request = new HttpRequestMessage(method, path);
+            using var request = new HttpRequestMessage(method, new Uri(_http.BaseAddress!.AbsoluteUri.TrimEnd('/') + path));
             using var answer = await _http.SendAsync(request, TestContext.Current.CancellationToken);
             Assert.Equal(HttpStatusCode.NotFound, answer.StatusCode);
         }
