@@ -6,10 +6,13 @@ using Microsoft.Data.Sqlite;
 
 namespace Countersign.Recorder.Search;
 
-/// <summary>Prepared statements of one transaction of the indexer. All can be repeated: an entry indexed twice changes nothing.</summary>
-internal sealed class IndexRows(SqliteConnection connection) : IDisposable
+/// <summary>Prepared statements of one transaction over SQLite.</summary>
+internal sealed class IndexRows(SqliteConnection connection) : IIndexWriter
 {
     private readonly Dictionary<string, SqliteCommand> _commands = new(StringComparer.Ordinal);
+    private readonly SqliteTransaction _transaction = connection.BeginTransaction();
+
+    public long IndexedTo => Convert.ToInt64(SearchIndex.Scalar(connection, "SELECT indexed_to FROM state"), CultureInfo.InvariantCulture);
 
     public void Start(Entry entry, SessionStartEntry start) => Run(
         "INSERT OR IGNORE INTO sessions VALUES ($p0, $p1, $p2, $p3, $p4, $p5, $p6, NULL, NULL, 0)",
@@ -53,12 +56,21 @@ internal sealed class IndexRows(SqliteConnection connection) : IDisposable
         return reader.Read() ? (reader.GetString(0), reader.GetString(1), reader.GetString(2)) : ("", "", "");
     }
 
+    public void Commit(long indexedTo)
+    {
+        SearchIndex.Execute(connection, "UPDATE state SET indexed_to = $p0", indexedTo);
+        _transaction.Commit();
+    }
+
     public void Dispose()
     {
         foreach (var command in _commands.Values)
         {
             command.Dispose();
         }
+
+        _transaction.Dispose();
+        connection.Dispose();
     }
 
     private static string? Json<T>(IReadOnlyList<T> list) => list.Count == 0 ? null : JsonSerializer.Serialize(list, JsonSerializerOptions.Web);
