@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what Countersign needs on Debian, once: `demo` for quickstart.sh, `tests` for test.sh, `bench` for bench.sh. Says what it does.
+# Installs what Countersign needs on Debian, once: `demo` for quickstart.sh, `tests` for test.sh, `bench` for bench.sh, `cluster` for cluster.sh (which needs
+# Dapr's programs too; Debian has none). Says what it does.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -12,8 +13,8 @@ want() { # PROGRAM PACKAGE...: remembers the packages if the program is missing
 
 what=${1:-}
 case $what in
-    demo | tests | bench) ;;
-    *) echo "usage: eng/install.sh demo|tests|bench" >&2; exit 2 ;;
+    demo | tests | bench | cluster) ;;
+    *) echo "usage: eng/install.sh demo|tests|bench|cluster" >&2; exit 2 ;;
 esac
 
 command -v dotnet > /dev/null || { echo "The .NET 10 SDK is missing: install it first (dotnet on PATH)." >&2; exit 1; }
@@ -24,6 +25,10 @@ want jq jq
 want runuser util-linux
 if [ "$what" = bench ]; then want pgbouncer pgbouncer; fi
 if [ "$what" = tests ]; then want glewlwyd glewlwyd; fi
+if [ "$what" = tests ] || [ "$what" = cluster ]; then
+    want redis-server redis-server
+    want openssl openssl
+fi
 
 if [ ${#need[@]} -gt 0 ]; then
     echo "Installing Debian packages: ${need[*]}"

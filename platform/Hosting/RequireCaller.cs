@@ -30,6 +30,16 @@ public sealed record Caller(AccessTokenClaims? Person, string? Service, string T
     public override string ToString() => Service is null ? $"person {Person?.Person}" : $"service {Service}";
 }
 
+/// <summary>Metadata of a route: who may call it. What <see cref="CallerEndpoints.RequireCaller"/> checks, for whoever compares it with another line of defence.</summary>
+/// <param name="Audience">App id of the service that the route belongs to.</param>
+/// <param name="Callers">Kinds of callers.</param>
+/// <param name="Services">App ids that may call.</param>
+public sealed record CallerRequirement(string Audience, Callers Callers, IReadOnlyList<string> Services);
+
+/// <summary>Metadata of a route that checks its callers itself: services that call it.</summary>
+/// <param name="Services">App ids.</param>
+public sealed record ServiceCallers(IReadOnlyList<string> Services);
+
 /// <summary>Authentication of callers by bearer token (RFC 6750).</summary>
 public static class CallerEndpoints
 {
@@ -51,6 +61,7 @@ public static class CallerEndpoints
 
         builder.Add(endpoint =>
         {
+            endpoint.Metadata.Add(new CallerRequirement(audience, callers, services));
             var next = endpoint.RequestDelegate ?? throw new InvalidOperationException("A route without handler can't be protected.");
             endpoint.RequestDelegate = async context =>
             {
@@ -63,6 +74,11 @@ public static class CallerEndpoints
         });
         return builder;
     }
+
+    /// <summary>Says which services call a route that authenticates its callers by itself. It lets nobody in: it is for those who read the routes.</summary>
+    public static TBuilder IsCalledBy<TBuilder>(this TBuilder builder, params string[] services)
+        where TBuilder : IEndpointConventionBuilder
+        => builder.WithMetadata(new ServiceCallers(services));
 
     /// <summary>The caller that <see cref="RequireCaller"/> let through.</summary>
     /// <exception cref="InvalidOperationException">The route does not require a caller.</exception>

@@ -119,7 +119,8 @@ public sealed class ApprovalServer : IAsyncDisposable
         Http = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false, UseCookies = false }) { BaseAddress = new Uri(_app.Urls.Single()) };
     }
 
-    public string Service(string name, string audience = "approval") => new ServiceTokens(name, _services[name], Clock).For(audience);
+    public string Service(string name, string audience = "approval") =>
+        new ServiceTokens(name, name == "identity" ? Peers.IdentityKey : _services[name], Clock).For(audience);
 
     public async Task<HttpResponseMessage> SendAsync(HttpMethod method, string path, string? token, object? body = null)
     {
@@ -198,6 +199,32 @@ public sealed class ApprovalServer : IAsyncDisposable
         PostAsync(
             $"/{request.Id}/redeem", Service("proxy"),
             new RedeemRequest(index, digest ?? request.Operations[Math.Clamp(index, 0, request.Operations.Count - 1)].Digest, redemption, assertion ?? Peers.Session(person)));
+
+    /// <summary>The claims of the grant that a redemption gives.</summary>
+    public async Task<GrantClaims> GrantAsync(HttpResponseMessage redeemed) => await VerifyAsync((await ReadAsync<RedeemResult>(redeemed)).Grant);
+
+    /// <summary>The claims of a grant.</summary>
+    public async Task<GrantClaims> VerifyAsync(string grant)
+    {
+        var keys = await new FileTrustedKeys(Path.Combine(Data, "keys")).GetAsync("approval", default);
+        return await keys.VerifyAsync<GrantClaims>(grant, TokenTypes.Grant, "approval", null, Clock.GetUtcNow());
+    }
+
+    /// <summary>Sends something that must work.</summary>
+    public async Task<T> DoAsync<T>(string path, string token, object? body = null)
+    {
+        using var response = await PostAsync(path, token, body);
+        return await ReadAsync<T>(response);
+    }
+
+    /// <summary>Sends something that must be refused, and reported as such.</summary>
+    public async Task RefusedAsync(string code, HttpStatusCode status, string action, string path, string token, object? body = null)
+    {
+        var known = Audits.Count(audit => audit.Action == action && !audit.Success);
+        using var response = await PostAsync(path, token, body);
+        Assert.Equal(code, await ProblemAsync(response, status));
+        await UntilAsync(() => Audits.Count(audit => audit.Action == action && !audit.Success) > known, $"an audit event {action}");
+    }
 
     /// <summary>Waits for a condition that comes true by itself.</summary>
     public static async Task UntilAsync(Func<bool> condition, string what)

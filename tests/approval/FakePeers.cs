@@ -58,7 +58,7 @@ public sealed class FakePeers : IAsyncDisposable
     /// <summary>An access token of a person.</summary>
     public string Token(
         string person, string audience = "approval", TimeSpan? lifetime = null, string kind = "human", string[]? owners = null, SigningKey? key = null,
-        string type = TokenTypes.Access, string issuer = "identity")
+        string type = TokenTypes.Access, string issuer = "identity", string[]? amr = null, TimeSpan age = default, string? actor = null)
     {
         var now = _clock.GetUtcNow();
         return (key ?? IdentityKey).Sign(type, new AccessTokenClaims
@@ -75,12 +75,15 @@ public sealed class FakePeers : IAsyncDisposable
             Owners = owners ?? [],
             // What a token says of enrolment is not what counts.
             Enrolled = true,
-            AuthenticatedAt = now.ToUnixTimeSeconds(),
+            Amr = amr ?? [],
+            Actor = actor is null ? null : new TokenActor(actor),
+            AuthenticatedAt = (now - age).ToUnixTimeSeconds(),
         });
     }
 
     /// <summary>A session assertion of a person.</summary>
-    public string Session(string person, string connection = "shop", string[]? owners = null, SigningKey? key = null, string audience = "session", TimeSpan? lifetime = null)
+    public string Session(string person, string connection = "shop", string[]? owners = null, SigningKey? key = null, string audience = "session", TimeSpan? lifetime = null,
+        string? actor = null)
     {
         var now = _clock.GetUtcNow();
         return (key ?? IdentityKey).Sign(TokenTypes.Session, new SessionAssertionClaims
@@ -96,6 +99,7 @@ public sealed class FakePeers : IAsyncDisposable
             Name = person + "@example.com",
             Kind = "human",
             Owners = owners ?? [],
+            Actor = actor is null ? null : new TokenActor(actor),
             AuthenticatedAt = now.ToUnixTimeSeconds(),
             IssuedAt = now.ToUnixTimeSeconds(),
             ExpiresAt = (now + (lifetime ?? TimeSpan.FromHours(8))).ToUnixTimeSeconds(),

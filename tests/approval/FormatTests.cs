@@ -100,6 +100,25 @@ public sealed class FormatTests
     }
 
     [Fact]
+    public void Window_digests_are_frozen()
+    {
+        var window = new AccessWindow(3600, ["UPDATE", "SELECT"], ["public.orders"]);
+        const string Frozen = "be822b619994b806fdb4d76542836b1a4b7b3c91fdec1b6885ace679c5ad0b42";
+        Assert.Equal(Frozen, AccessWindowDigest.Compute("per_alice", "shop", "shop", window));
+        Assert.Equal(Frozen, AccessWindowDigest.Compute("per_alice", "shop", "shop", window with { Statements = ["SELECT", "UPDATE", "SELECT"] }));
+        string[] others =
+        [
+            AccessWindowDigest.Compute("per_bob", "shop", "shop", window), AccessWindowDigest.Compute("per_alice", "shop2", "shop", window),
+            AccessWindowDigest.Compute("per_alice", "shop", "shop2", window), AccessWindowDigest.Compute("per_alice", "shop", "shop", window with { Seconds = 3601 }),
+            AccessWindowDigest.Compute("per_alice", "shop", "shop", window with { Statements = ["SELECT"] }),
+            AccessWindowDigest.Compute("per_alice", "shop", "shop", window with { Relations = ["public.order", "s"] }),
+            AccessWindowDigest.Compute("per_alice", "shop", "shop", window with { Statements = ["SELECT"], Relations = ["UPDATE", "public.orders"] }),
+        ];
+        Assert.Equal(others.Length + 1, others.Append(Frozen).Distinct().Count());
+        Assert.Contains(Frozen, File.ReadAllText(Path.Combine(Repository.Root, "docs/formats/approval-request.md")), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Grants_are_frozen()
     {
         var claims = new GrantClaims

@@ -120,13 +120,18 @@ public sealed class RequesterShellTests
                 Crash(5);
             }
 
-            return new(JsonSerializer.SerializeToUtf8Bytes(new ActorAnswer(step.Document, step.Refusal, step.Fresh, DateTimeOffset.UtcNow), WorkflowJson.Options));
+            var answer = read is ObserveMessage && step.Document is { } seen
+                ? new ActorAnswer(null, step.Refusal, step.Fresh, DateTimeOffset.UtcNow) { Observation = Observation.Of(seen, DateTimeOffset.UtcNow) }
+                : new ActorAnswer(step.Document, step.Refusal, step.Fresh, DateTimeOffset.UtcNow);
+            return new(JsonSerializer.SerializeToUtf8Bytes(answer, WorkflowJson.Options));
         }
 
         public ValueTask<SpecRequester> RequesterAsync(RequestSpec spec, string assertion, CancellationToken cancellation) =>
             Fault == 6 ? throw new PortUnavailableException("down") : new(new SpecRequester("r", "R", ["r"]));
 
-        public ValueTask<Decider> DeciderAsync(RequestSpec spec, string token, CancellationToken cancellation) => throw new NotSupportedException();
+        public ValueTask<Decider> DeciderAsync(RequestSpec spec, string token, bool groups, CancellationToken cancellation) => throw new NotSupportedException();
+
+        public ValueTask<ExtensionGrant> ExtensionAsync(string grant, CancellationToken cancellation) => throw new NotSupportedException();
 
         public ValueTask<IReadOnlyList<string>> GoneAsync(RequestSpec spec, IEnumerable<string> approvers, CancellationToken cancellation) =>
             throw new NotSupportedException();

@@ -49,7 +49,36 @@ public sealed class WorkflowTests
         Play(approved, new Revoke("", By("a"), ""));
         Play(approved, new Wake(), TimeSpan.FromSeconds(50));
         var half = Play(approved, new Redeem("x", "proxy", "r", "shop", 0, "d0"));
-        Play(half, new Redeem("y", "proxy", "r", "shop", 1, "d1"));
+        var consumed = Play(half, new Redeem("y", "proxy", "r", "shop", 1, "d1"));
+        Play(consumed, new Revoke("", By("a"), ""));
+        Play(Play(half, new Withdraw("", "r")), new Revoke("", By("a"), ""));
+        Play(Play(half, new Wake(), TimeSpan.FromSeconds(50)), new Revoke("", By("a"), ""), TimeSpan.FromSeconds(51));
+        Play(approved, new Extend("", new ExtensionGrant("apr_e", "apr_x", "r", "shop", "shown", Now, Now + TimeSpan.FromSeconds(80))));
+
+        var window = Play(Play(null, new Open("", Window())), new Approve("", By("a"), "shown", ""));
+        Play(window, new Redeem("w", "proxy", "r", "shop", 0, "d0"));
+        Play(Play(null, new Open("", Spec(1) with { Extends = "apr_y" })), new Approve("", By("a"), "shown", ""));
+
+        var alone = Play(Play(null, new Open("", Spec(2) with { BreakGlassAllowed = true })), new BreakGlass("", By("r"), "shown", "fire"));
+        var begun = Play(alone, new Redeem("b", "proxy", "r", "shop", 0, "d0"));
+        var late = TimeSpan.FromDays(2);
+        RequestDocument[] unreviewed =
+        [
+            alone, Play(alone, new Wake(), TimeSpan.FromSeconds(50)), Play(alone, new Withdraw("", "r")), Play(begun, new Revoke("", By("a"), "")),
+            Play(begun, new Redeem("c", "proxy", "r", "shop", 1, "d1")),
+        ];
+        foreach (var document in unreviewed)
+        {
+            Play(document, new CloseReview("", By("a"), "shown", true, "seen"));
+            if (document.IsTerminal)
+            {
+                Play(document, new Wake(), late);
+            }
+        }
+
+        // In approved only where the review is due before the grant's end.
+        Play(alone with { Deadline = Now + late + late }, new Wake(), late);
+        Play(null, new Open("", Spec(1) with { Kind = WorkflowKind.Enrolment, InEffect = true }));
         Assert.Equal(Transitions.Table.Select(row => (row.From, row.Action)).ToHashSet(), seen);
     }
 
@@ -124,8 +153,8 @@ public sealed class WorkflowTests
     {
         var document = Opened(Spec(1)) with { };
         document = document with { Spec = document.Spec with { Requester = new SpecRequester("r", "R", ["r", "bot"]) } };
-        Assert.Null(Eligibility.Check(document, By("a") with { SameAs = ["a", "bot"], RequesterSameAs = ["r", "bot"] }));
-        Assert.Equal(RefusalCodes.SelfApproval, Eligibility.Check(document, By("bot"))?.Code);
+        Assert.Null(Eligibility.Check(document, By("a") with { SameAs = ["a", "bot"], RequesterSameAs = ["r", "bot"] }, Now));
+        Assert.Equal(RefusalCodes.SelfApproval, Eligibility.Check(document, By("bot"), Now)?.Code);
     }
 
     [Fact]
@@ -174,6 +203,12 @@ public sealed class WorkflowTests
     private static RequestDocument Opened(RequestSpec spec) => new RequestWorkflow().Apply(null, new Open("", spec), Now).Document!;
 
     private static Decider By(string person) => new() { Person = person, Name = person, SameAs = [person], Enrolled = true, Disabled = false, Groups = ["g1"] };
+
+    private static RequestSpec Window() => Spec(1) with
+    {
+        Kind = WorkflowKind.AccessWindow,
+        Window = new SpecWindow(TimeSpan.FromHours(1), ["SELECT"], ["public.orders"]),
+    };
 
     private static RequestSpec Spec(int count) => new()
     {

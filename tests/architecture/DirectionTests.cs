@@ -90,8 +90,22 @@ public sealed class DirectionTests
         Assert.Empty(Repository.Projects.Where(project =>
             project.Packages.Any(package => package.StartsWith("Dapr.", StringComparison.Ordinal))
             && !project.IsTest
-            && project.Folder is not ("platform/Dapr" or "services/approval/Actors")
-            && !project.Folder.EndsWith("/Host", StringComparison.Ordinal)));
+            && project.Folder is not ("platform/Dapr" or "services/approval/Actors")));
+
+    [Fact]
+    public void Only_hosts_know_the_adapters_of_Dapr() =>
+        Assert.Empty(Repository.Projects.Where(project =>
+            project.References.Contains("platform/Dapr") && !project.IsTest && !project.Folder.EndsWith("/Host", StringComparison.Ordinal)));
+
+    [Fact]
+    public void Source_that_speaks_to_Dapr_stands_in_the_adapters_the_actor_shell_and_composition()
+    {
+        string[] places = ["platform/Dapr/", "services/approval/Actors/Dapr/", "tests/"];
+        Assert.Empty(Repository.SourceFiles().Select(Repository.Relative).Where(file =>
+            !places.Any(place => file.StartsWith(place, StringComparison.Ordinal))
+            && File.ReadAllText(Path.Combine(Repository.Root, file)) is var text
+            && (text.Contains("using Dapr.", StringComparison.Ordinal) || text.Contains("global::Dapr.", StringComparison.Ordinal) || text.Contains("dapr-api-token", StringComparison.Ordinal))));
+    }
 
     [Fact]
     public void Test_projects_never_reference_one_another() =>
@@ -135,6 +149,8 @@ public sealed class DirectionTests
             {
                 var text = File.ReadAllText(file);
                 var hasTests = text.Contains("[Fact", StringComparison.Ordinal) || text.Contains("[Theory", StringComparison.Ordinal);
+                // The tests of an abstract class run as those of its heirs, which say in which group.
+                hasTests &= !text.Contains("public abstract class", StringComparison.Ordinal) || text.Contains("public sealed class", StringComparison.Ordinal);
                 var inGroup = groups.Any(group => text.Contains($"Trait(\"group\", \"{group}\")", StringComparison.Ordinal));
                 Assert.True(!hasTests || whole || inGroup, $"{Repository.Relative(file)} has tests in no group: test.sh would never run them.");
             }

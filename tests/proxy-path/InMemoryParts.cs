@@ -126,19 +126,53 @@ internal sealed class MemoryApprovals(Journal journal, TimeProvider clock) : IAp
         Asked.Add(request);
         var digests = request.Operations.Select(operation => operation.Digest).ToList();
         var known = _requests.Values.FirstOrDefault(entry =>
-            entry.State is RequestState.Pending or RequestState.Approved && entry.Ask.Assertion == request.Assertion && entry.Digests.SequenceEqual(digests));
+            entry.State is RequestState.Pending or RequestState.Approved && entry.Ask.Assertion == request.Assertion
+            && entry.Digests.Skip(entry.Redeemed).Take(digests.Count).SequenceEqual(digests));
         var made = known ?? new Entry($"apr_{_requests.Count + 1}", request, digests);
         _requests[made.Id] = made;
         journal.Add($"{(known is null ? "ask" : "attach")} {made.Id}");
         return ValueTask.FromResult(new CreateRequestResult(View(made), known is not null));
     }
 
-    public async ValueTask<RequestView> WaitAsync(string request, CancellationToken cancellation)
+    public ValueTask<RequestView> WaitAsync(string request, CancellationToken cancellation) => WaitAsync(request, _ => { }, cancellation);
+
+    public async ValueTask<RequestView> WaitAsync(string request, Action<RequestView> changed, CancellationToken cancellation)
     {
         var entry = _requests[request];
+        entry.Changed = changed;
         await entry.Decided.Task.WaitAsync(cancellation);
         return View(entry);
     }
+
+    public ValueTask<IReadOnlyList<RequestView>> ApprovedAsync(string assertion, CancellationToken cancellation) => Down
+        ? throw new ApprovalUnavailableException("approval is down")
+        : ValueTask.FromResult<IReadOnlyList<RequestView>>([.. _requests.Values.Where(entry => entry.State == RequestState.Approved).Select(View)]);
+
+    public ValueTask<OpenWindow> OpenWindowAsync(string request, RedeemRequest redeem, RedemptionExpectation expected, CancellationToken cancellation)
+    {
+        var entry = _requests[request];
+        if (entry.State != RequestState.Approved || entry.Digests[0] != redeem.Digest)
+        {
+            throw new RedemptionRefusedException("not approved");
+        }
+
+        journal.Add($"open {request}");
+        entry.Began ??= clock.GetUtcNow();
+        var ends = entry.Began.Value.AddSeconds(entry.Ask.Window!.Seconds).ToUnixTimeSeconds();
+        var claims = Tamper(Claims(entry) with { Kind = RequestKind.AccessWindow, Digests = [], Window = entry.Ask.Window, WindowEndsAt = ends, ExpiresAt = ends });
+        return ValueTask.FromResult(GrantVerifier.VerifyWindow(claims, request, redeem, expected, clock.GetUtcNow()));
+    }
+
+    /// <summary>Makes a request that was approved ahead of time.</summary>
+    public string Ahead(CreateRequest ask)
+    {
+        var made = new Entry($"apr_{_requests.Count + 1}", ask, [.. ask.Operations.Select(operation => operation.Digest)]) { State = RequestState.Approved };
+        _requests[made.Id] = made;
+        return made.Id;
+    }
+
+    /// <summary>Somebody agreed, and more are needed.</summary>
+    public void Progress(string request) => _requests[request].Changed?.Invoke(View(_requests[request]));
 
     public ValueTask<RedeemedGrant> RedeemAsync(string request, RedeemRequest redeem, RedemptionExpectation expected, CancellationToken cancellation)
     {
@@ -155,27 +189,43 @@ internal sealed class MemoryApprovals(Journal journal, TimeProvider clock) : IAp
 
         entry.Redeemed++;
         journal.Add($"redeem {request} {redeem.Index}");
-        var claims = Tamper(new GrantClaims
+        if (entry.Redeemed == entry.Digests.Count)
         {
-            Id = "grant-" + request,
-            Issuer = "approval",
-            Request = request,
-            Kind = RequestKind.Operation,
-            Person = Sessions.Person,
-            Connection = entry.Ask.Connection,
-            Digests = entry.Digests,
-            AllOf = entry.Ask.AllOf,
-            Approvers = [new GrantApprover("per_bob", "bob", clock.GetUtcNow().ToUnixTimeSeconds())],
-            IssuedAt = clock.GetUtcNow().ToUnixTimeSeconds(),
-            ExpiresAt = clock.GetUtcNow().AddSeconds(entry.Ask.GrantLifetimeSeconds).ToUnixTimeSeconds(),
-        });
-        return ValueTask.FromResult(GrantVerifier.Verify(claims, request, redeem, expected, clock.GetUtcNow()));
+            entry.State = RequestState.Consumed;
+        }
+
+        return ValueTask.FromResult(GrantVerifier.Verify(Tamper(Claims(entry)), request, redeem, expected, clock.GetUtcNow()));
     }
+
+    private GrantClaims Claims(Entry entry) => new()
+    {
+        Id = "grant-" + entry.Id,
+        Issuer = "approval",
+        Request = entry.Id,
+        Kind = RequestKind.Operation,
+        Person = Sessions.Person,
+        Connection = entry.Ask.Connection,
+        Digests = entry.Digests,
+        AllOf = entry.Ask.AllOf,
+        Assurance = entry.Ask.Assurance,
+        BreakGlass = entry.BreakGlass,
+        Approvers = entry.BreakGlass
+            ? []
+            : [.. Enumerable.Range(0, entry.Ask.AllOf.Sum(each => each.Quorum)).Select(number => new GrantApprover($"per_bob{number}", "bob", clock.GetUtcNow().ToUnixTimeSeconds()))],
+        IssuedAt = clock.GetUtcNow().ToUnixTimeSeconds(),
+        ExpiresAt = clock.GetUtcNow().AddSeconds(entry.Ask.GrantLifetimeSeconds).ToUnixTimeSeconds(),
+    };
 
     public ValueTask WithdrawAsync(string request, string assertion, CancellationToken cancellation)
     {
         Decide(request, RequestState.Cancelled);
         return ValueTask.CompletedTask;
+    }
+
+    public void BreakGlass(string request)
+    {
+        _requests[request].BreakGlass = true;
+        Decide(request, RequestState.Approved);
     }
 
     public void Decide(string request, RequestState state)
@@ -191,8 +241,10 @@ internal sealed class MemoryApprovals(Journal journal, TimeProvider clock) : IAp
     private RequestView View(Entry entry) => new()
     {
         Id = entry.Id,
-        Kind = RequestKind.Operation,
+        Kind = entry.Ask.Kind,
         State = entry.State,
+        Window = entry.Ask.Window,
+        BreakGlass = entry.BreakGlass,
         Version = 1,
         Digest = string.Join(',', entry.Digests),
         Requester = Sessions.Person,
@@ -224,6 +276,12 @@ internal sealed class MemoryApprovals(Journal journal, TimeProvider clock) : IAp
         public RequestState State { get; set; }
 
         public int Redeemed { get; set; }
+
+        public bool BreakGlass { get; set; }
+
+        public DateTimeOffset? Began { get; set; }
+
+        public Action<RequestView>? Changed { get; set; }
 
         public TaskCompletionSource Decided { get; } = new();
     }
@@ -284,6 +342,14 @@ internal sealed class Peer(Journal journal) : IOperationPeer
 
     public bool Incomplete { get; set; }
 
+    /// <summary>Facts of the statement; by default a SELECT of nothing.</summary>
+    public StatementFacts? Facts { get; set; }
+
+    /// <summary>Runs where the operation is about to be forwarded.</summary>
+    public Action? Forwarding { get; set; }
+
+    public List<RequestView> Progressed { get; } = [];
+
     public TransactionView Transaction { get; set; } = TransactionView.None;
 
     public TaskCompletionSource<RequestView> Held { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -295,7 +361,7 @@ internal sealed class Peer(Journal journal) : IOperationPeer
     public ValueTask<UnderstoodOperation> UnderstandAsync(Operation operation, CancellationToken cancellation)
     {
         var text = ((TextOperation)operation).Text;
-        var statement = new StatementFacts { Kinds = ["SELECT"], ReadOnly = ReadOnly };
+        var statement = Facts ?? new StatementFacts { Kinds = ["SELECT"], ReadOnly = ReadOnly };
         var facts = new OperationFacts { Protocol = "test", Grammar = "test", Statements = [statement], Incomplete = Incomplete ? ["syntax"] : [] };
         return ValueTask.FromResult(new UnderstoodOperation(facts, text, [], NoMasks.Instance));
     }
@@ -317,12 +383,13 @@ internal sealed class Peer(Journal journal) : IOperationPeer
     {
         journal.Add($"told {request.Id}");
         Held.TrySetResult(request);
-        return ValueTask.FromResult<IHoldScope>(new Scope(_cancelled.Token, _disconnected.Token));
+        return ValueTask.FromResult<IHoldScope>(new Scope(Progressed, _cancelled.Token, _disconnected.Token));
     }
 
     public ValueTask ForwardAsync(Operation operation, Permit permit, CancellationToken cancellation)
     {
         permit.Use(operation);
+        Forwarding?.Invoke();
         Forwarded.Add((TextOperation)operation);
         Permits.Add(permit);
         journal.Add($"forward {operation.Number}");
@@ -336,8 +403,10 @@ internal sealed class Peer(Journal journal) : IOperationPeer
         return ValueTask.CompletedTask;
     }
 
-    private sealed class Scope(CancellationToken cancelled, CancellationToken disconnected) : IHoldScope
+    private sealed class Scope(List<RequestView> progressed, CancellationToken cancelled, CancellationToken disconnected) : IHoldScope
     {
+        public void Progress(RequestView request) => progressed.Add(request);
+
         public CancellationToken Cancelled => cancelled;
 
         public CancellationToken Disconnected => disconnected;
@@ -357,9 +426,10 @@ internal static class Sessions
 {
     public const string Person = "per_alice";
 
-    public static PathSession Make(ISessionRecording recording) => new()
+    public static PathSession Make(ISessionRecording recording, RunningGrants? running = null) => new()
     {
         Id = "ses_1",
+        Grants = new SessionGrants(running ?? new RunningGrants()),
         Assertion = "assertion",
         Claims = new SessionAssertionClaims
         {

@@ -316,6 +316,13 @@ public sealed class OperationPathTests
         { "bootstrap", claims => claims with { Bootstrap = true } },
         { "self", claims => claims with { Approvers = [new GrantApprover(Sessions.Person, "alice", 0)] } },
         { "nobody", claims => claims with { Approvers = [] } },
+        { "weaker requirement", claims => claims with { AllOf = [new RequestRequirement(["interns"], 1)] } },
+        { "no requirement", claims => claims with { AllOf = [] } },
+        { "quorum of none", claims => claims with { AllOf = [new RequestRequirement(["dba"], 0)] } },
+        { "fewer approvers than it says", claims => claims with { AllOf = [new RequestRequirement(["dba"], 2)] } },
+        { "one person twice", claims => claims with { AllOf = [new RequestRequirement(["dba"], 2)], Approvers = [claims.Approvers[0], claims.Approvers[0] with { Name = "robert" }] } },
+        { "break-glass that the policy doesn't know", claims => claims with { BreakGlass = true, Approvers = [] } },
+        { "a window's", claims => claims with { Window = new AccessWindow(60, ["SELECT"], ["public.t"]) } },
     };
 
     private static ApproverRequirement[] Requirements(string[] texts) => [.. texts.Select(text =>

@@ -59,6 +59,7 @@ internal sealed class Gateway : IAsyncDisposable
                 Catalogs = masks ? new PostgresCatalogs(text => Parser.AnalyzeAsync(Encoding.UTF8.GetBytes(text)).AsTask().GetAwaiter().GetResult(), clock) : null,
                 Decider = Decider,
                 Approvals = Approvals,
+                Running = Running,
                 Recorder = Recorder,
                 Clock = clock,
             },
@@ -79,6 +80,8 @@ internal sealed class Gateway : IAsyncDisposable
     public FunctionDecider Decider { get; } = new();
 
     public MemoryApprovals Approvals { get; }
+
+    public RunningGrants Running { get; } = new();
 
     public MemoryRecorder Recorder { get; }
 
@@ -298,6 +301,9 @@ internal sealed class MemoryApprovals(TimeProvider clock) : IApprovals
 
     public int Redeemed;
 
+    /// <summary>Waits that have begun.</summary>
+    public int Waiting;
+
     /// <summary>Completes when the next request has been made or attached to.</summary>
     public async Task<string> NextAsync()
     {
@@ -324,11 +330,22 @@ internal sealed class MemoryApprovals(TimeProvider clock) : IApprovals
         return ValueTask.FromResult(new CreateRequestResult(View(entry), known is not null));
     }
 
-    public async ValueTask<RequestView> WaitAsync(string request, CancellationToken cancellation)
+    public ValueTask<RequestView> WaitAsync(string request, CancellationToken cancellation) => WaitAsync(request, static _ => { }, cancellation);
+
+    public async ValueTask<RequestView> WaitAsync(string request, Action<RequestView> changed, CancellationToken cancellation)
     {
         var entry = _requests[request];
+        entry.Changed = changed;
+        Interlocked.Increment(ref Waiting);
         await entry.Decided.Task.WaitAsync(cancellation);
         return View(entry);
+    }
+
+    /// <summary>One person agrees, and more are needed.</summary>
+    public void Agree(string id)
+    {
+        var entry = _requests[id];
+        entry.Changed?.Invoke(View(entry) with { Version = 2, Decisions = [new RequestDecision("per_bob", "bob", true, clock.GetUtcNow(), "")] });
     }
 
     public ValueTask<RedeemedGrant> RedeemAsync(string request, RedeemRequest redeem, RedemptionExpectation expected, CancellationToken cancellation)
@@ -412,6 +429,8 @@ internal sealed class MemoryApprovals(TimeProvider clock) : IApprovals
         public RequestState State { get; set; }
 
         public int Redeemed { get; set; }
+
+        public Action<RequestView>? Changed { get; set; }
 
         public TaskCompletionSource Decided { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
     }

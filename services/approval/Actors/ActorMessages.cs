@@ -34,6 +34,10 @@ public interface IWorkflowHost
 [JsonDerivedType(typeof(RedeemMessage), "redeem")]
 [JsonDerivedType(typeof(RevokeMessage), "revoke")]
 [JsonDerivedType(typeof(ReadMessage), "read")]
+[JsonDerivedType(typeof(ObserveMessage), "observe")]
+[JsonDerivedType(typeof(BreakGlassMessage), "break-glass")]
+[JsonDerivedType(typeof(ReviewMessage), "review")]
+[JsonDerivedType(typeof(ExtendMessage), "extend")]
 public abstract record RequestMessage
 {
     /// <summary>Never prints tokens.</summary>
@@ -64,8 +68,28 @@ public sealed record RedeemMessage(int Index, string Digest, string RedemptionId
 /// <summary>Takes an approval back.</summary>
 public sealed record RevokeMessage(string Comment, string Token) : RequestMessage;
 
+/// <summary>Goes ahead alone.</summary>
+/// <param name="Digest">What the person was shown.</param>
+/// <param name="Reason">Why.</param>
+/// <param name="Token">The requester's own access token for approval.</param>
+public sealed record BreakGlassMessage(string Digest, string Reason, string Token) : RequestMessage;
+
+/// <summary>Closes the review.</summary>
+/// <param name="Digest">What the person was shown.</param>
+/// <param name="Justified">What they found.</param>
+/// <param name="Comment">What they say to it.</param>
+/// <param name="Token">The person's own access token for approval.</param>
+public sealed record ReviewMessage(string Digest, bool Justified, string Comment, string Token) : RequestMessage;
+
+/// <summary>Gives more time.</summary>
+/// <param name="Grant">Grant of the extension, which proves that it was approved.</param>
+public sealed record ExtendMessage(string Grant) : RequestMessage;
+
 /// <summary>Only looks.</summary>
 public sealed record ReadMessage : RequestMessage;
+
+/// <summary>Looks at what a requester's actor needs: the answer has an <see cref="Observation"/> instead of the whole document.</summary>
+public sealed record ObserveMessage : RequestMessage;
 
 /// <summary>A message to a requester.</summary>
 [JsonPolymorphic(TypeDiscriminatorPropertyName = "type")]
@@ -86,4 +110,11 @@ public sealed record AskMessage(RequestSpec Spec, string Assertion) : RequesterM
 /// <param name="Refusal">Why nothing was done; null where it was.</param>
 /// <param name="Fresh">True where this message did it, false where it repeated an earlier one or attached.</param>
 /// <param name="At">The workflow's clock.</param>
-public sealed record ActorAnswer(RequestDocument? Document, Refusal? Refusal, bool Fresh, DateTimeOffset At);
+public sealed record ActorAnswer(RequestDocument? Document, Refusal? Refusal, bool Fresh, DateTimeOffset At)
+{
+    /// <summary>Which of the request's operations comes first of those that were asked for.</summary>
+    public int Index { get; init; }
+
+    /// <summary>Answer to <see cref="ObserveMessage"/>.</summary>
+    public Observation? Observation { get; init; }
+}

@@ -10,6 +10,12 @@ using Orleans.Hosting;
 
 namespace Countersign.Approval.Actors;
 
+/// <summary>How the workflows behave.</summary>
+/// <param name="Limits">Limits of requesters.</param>
+/// <param name="ReviewWithin">How soon what one person did alone must be reviewed.</param>
+/// <param name="Retention">How long requests are kept that are over.</param>
+public sealed record WorkflowSettings(RequesterLimits Limits, TimeSpan ReviewWithin, RequestRetention Retention);
+
 /// <summary>Composition of the workflows in one process.</summary>
 public static class ApprovalActors
 {
@@ -17,22 +23,17 @@ public static class ApprovalActors
     /// Hosts the workflows as Orleans grains of this process. Membership is in memory, so that a restart on another port doesn't wait for the dead
     /// member; documents and reminders are in the approval service's state store.
     /// </summary>
-    /// <remarks>Needs <see cref="IEvidence"/>, <see cref="IGrantSigner"/>, effects and the keyed state store.</remarks>
+    /// <remarks>Needs what <see cref="AddWorkflowParts"/> needs, and the keyed state store.</remarks>
     /// <param name="builder">Builder of the process.</param>
     /// <param name="siloPort">Loopback port of the silo; 0 for a free one.</param>
-    /// <param name="limits">Limits of requesters.</param>
-    public static IHostApplicationBuilder AddApprovalActors(this IHostApplicationBuilder builder, int siloPort, RequesterLimits limits)
+    /// <param name="settings">How the workflows behave.</param>
+    public static IHostApplicationBuilder AddApprovalActors(this IHostApplicationBuilder builder, int siloPort, WorkflowSettings settings)
     {
         ArgumentNullException.ThrowIfNull(builder);
         var services = builder.Services;
-        services.TryAddSingleton(TimeProvider.System);
-        services.AddSingleton(limits);
-        services.AddSingleton<RequestIndex>();
+        services.AddWorkflowParts(settings);
         services.AddSingleton<OwnProcess>();
         services.AddSingleton<IWorkflowHost, OrleansWorkflowHost>();
-        services.AddSingleton(provider => new RequestParts(
-            provider.GetRequiredService<IEvidence>(), provider.GetRequiredService<IGrantSigner>(),
-            provider.GetRequiredService<IEffects<RequestDocument, RequestEffect>>(), provider.GetRequiredService<TimeProvider>()));
         builder.UseOrleans(silo =>
         {
             silo.UseLocalhostClustering(siloPort == 0 ? FreePort() : siloPort, gatewayPort: 0, serviceId: "countersign-approval", clusterId: "countersign");
@@ -46,7 +47,28 @@ public static class ApprovalActors
         builder.Logging.AddFilter("Orleans.Runtime.Watchdog", LogLevel.Error);
         // After the silo: it wakes grains.
         services.AddHostedService<RequestRecovery>();
+        services.AddSingleton<RequestSweeper>();
+        services.AddHostedService(provider => provider.GetRequiredService<RequestSweeper>());
         return builder;
+    }
+
+    /// <summary>What shells of workflows need beside their host, whatever hosts them.</summary>
+    /// <remarks>
+    /// Needs <see cref="IEvidence"/>, <see cref="IGrantSigner"/>, <see cref="IRefusalReports"/>, effects, and an <see cref="IWorkflowHost"/> that reaches
+    /// workflows.
+    /// </remarks>
+    public static IServiceCollection AddWorkflowParts(this IServiceCollection services, WorkflowSettings settings)
+    {
+        ArgumentNullException.ThrowIfNull(settings);
+        services.TryAddSingleton(TimeProvider.System);
+        services.AddSingleton(settings.Limits);
+        services.AddSingleton(settings.Retention);
+        services.AddSingleton<RequestIndex>();
+        services.AddSingleton(provider => new RequestParts(
+            provider.GetRequiredService<IEvidence>(), provider.GetRequiredService<IGrantSigner>(),
+            provider.GetRequiredService<IEffects<RequestDocument, RequestEffect>>(), provider.GetRequiredService<TimeProvider>(),
+            provider.GetRequiredService<IWorkflowHost>(), provider.GetRequiredService<IRefusalReports>(), settings.ReviewWithin));
+        return services;
     }
 
     private static int FreePort()

@@ -18,14 +18,21 @@ public interface IEvidence
 {
     /// <summary>Who asks.</summary>
     /// <param name="spec">What is asked for.</param>
-    /// <param name="assertion">Session assertion, or the requester's own token for the service that asks.</param>
+    /// <param name="assertion">Session assertion, or the requester's own token for the service that asks (ahead of time, and for control requests always).</param>
     /// <param name="cancellation">Ends the wait.</param>
     ValueTask<SpecRequester> RequesterAsync(RequestSpec spec, string assertion, CancellationToken cancellation);
 
-    /// <summary>Who decides, with the groups of the request that they are in.</summary>
-    ValueTask<Decider> DeciderAsync(RequestSpec spec, string token, CancellationToken cancellation);
+    /// <summary>Who acts on a request.</summary>
+    /// <param name="spec">The request.</param>
+    /// <param name="token">The person's own access token for approval.</param>
+    /// <param name="groups">Whether to ask in which of the request's groups they are; what needs none doesn't depend on policy being there.</param>
+    /// <param name="cancellation">Ends the wait.</param>
+    ValueTask<Decider> DeciderAsync(RequestSpec spec, string token, bool groups, CancellationToken cancellation);
 
-    /// <summary>Those of the persons who may approve no longer: unknown, disabled, not enrolled, or the requester under another account.</summary>
+    /// <summary>What the grant of an extension says. It counts only with approval's own signature.</summary>
+    ValueTask<ExtensionGrant> ExtensionAsync(string grant, CancellationToken cancellation);
+
+    /// <summary>Those of the persons who may approve no longer (unknown, disabled, not enrolled, or the requester under another account), and the requester where disabled.</summary>
     ValueTask<IReadOnlyList<string>> GoneAsync(RequestSpec spec, IEnumerable<string> approvers, CancellationToken cancellation);
 
     /// <summary>The person of an access token for approval.</summary>

@@ -27,7 +27,7 @@ internal sealed partial class RequestRecovery(
             var request = StateStoreDocuments.Read<RequestDocument>(item);
             index.Update(request);
             count++;
-            if (request.Outbox.Count > 0 || request.StateAt(now) != request.State)
+            if (request.Outbox.Count > 0 || request.WakeAt <= now)
             {
                 _left.Add((WorkflowTypes.Request, item.Key));
             }

@@ -5,8 +5,26 @@ using Countersign.Platform.Ports;
 namespace Countersign.Approval.Actors;
 
 /// <summary>What the shells of requests need beside their host.</summary>
+/// <param name="Evidence">Verifies tokens.</param>
+/// <param name="Signer">Signs grants.</param>
+/// <param name="Effects">Tells the others.</param>
+/// <param name="Clock">The workflow's clock.</param>
+/// <param name="Workflows">Reaches the request that another one extends.</param>
+/// <param name="Reports">Reports what was refused after the fact.</param>
+/// <param name="ReviewWithin">How soon what one person did alone must be reviewed.</param>
 public sealed record RequestParts(
-    IEvidence Evidence, IGrantSigner Signer, IEffects<RequestDocument, RequestEffect> Effects, TimeProvider Clock);
+    IEvidence Evidence, IGrantSigner Signer, IEffects<RequestDocument, RequestEffect> Effects, TimeProvider Clock, IWorkflowHost Workflows, IRefusalReports Reports,
+    TimeSpan ReviewWithin);
+
+/// <summary>Reports refused attempts that nobody waits for.</summary>
+public interface IRefusalReports
+{
+    /// <summary>Makes an audit event of one.</summary>
+    /// <param name="action">Action of the event.</param>
+    /// <param name="document">The request that was refused something.</param>
+    /// <param name="refusal">Why.</param>
+    ValueTask ReportAsync(string action, RequestDocument document, Refusal refusal);
+}
 
 /// <summary>One request behind one envelope method: verifies the evidence of a message, makes a command of it, runs it. A grain or actor only hosts it.</summary>
 public sealed class RequestShell
@@ -19,7 +37,7 @@ public sealed class RequestShell
     {
         ArgumentNullException.ThrowIfNull(parts);
         _parts = parts;
-        _runner = new(new RequestWorkflow(), host, parts.Effects, new Wake(), parts.Clock, Complete);
+        _runner = new(new RequestWorkflow(parts.ReviewWithin), host, new Extending(parts), new Wake(), parts.Clock, Complete);
     }
 
     /// <summary>Whether <see cref="TidyAsync"/> has something to do.</summary>
@@ -57,7 +75,10 @@ public sealed class RequestShell
             }
 
             var step = await _runner.ExecuteAsync(await CommandAsync(read, current, cancellation), cancellation);
-            return new ActorAnswer(step.Document, step.Refusal, step.Fresh, Now);
+            var now = Now;
+            return read is ObserveMessage
+                ? new ActorAnswer(null, step.Refusal, step.Fresh, now) { Observation = Observation.Of(step.Document!, now) }
+                : new ActorAnswer(step.Document, step.Refusal, step.Fresh, now);
         }
         catch (EvidenceRejectedException error)
         {
@@ -82,9 +103,12 @@ public sealed class RequestShell
             case OpenMessage open:
                 return new Open(open.Spec.Id, open.Spec);
             case DecideMessage decide:
-                var by = await _parts.Evidence.DeciderAsync(document!.Spec, decide.Token, cancellation);
+                var by = await _parts.Evidence.DeciderAsync(document!.Spec, decide.Token, groups: true, cancellation);
                 return decide.Approve
                     ? new Approve("", by with { Gone = await GoneAsync(document, cancellation) }, decide.Digest, decide.Comment)
+                    {
+                        ExtensionRefused = await ExtensionRefusedAsync(_parts.Workflows, document.Spec, cancellation),
+                    }
                     : new Deny("", by, decide.Digest, decide.Comment);
             case ExplainMessage explain:
                 return new Explain("", await _parts.Evidence.PersonAsync(explain.Token, cancellation), explain.Reason);
@@ -101,8 +125,15 @@ public sealed class RequestShell
                     Gone = await GoneAsync(document, cancellation),
                 };
             case RevokeMessage revoke:
-                return new Revoke("", await _parts.Evidence.DeciderAsync(document!.Spec, revoke.Token, cancellation), revoke.Comment);
-            case ReadMessage:
+                return new Revoke("", await _parts.Evidence.DeciderAsync(document!.Spec, revoke.Token, groups: false, cancellation), revoke.Comment);
+            case BreakGlassMessage alone:
+                return new BreakGlass("", await _parts.Evidence.DeciderAsync(document!.Spec, alone.Token, groups: false, cancellation), alone.Digest, alone.Reason);
+            case ReviewMessage review:
+                return new CloseReview(
+                    "", await _parts.Evidence.DeciderAsync(document!.Spec, review.Token, groups: false, cancellation), review.Digest, review.Justified, review.Comment);
+            case ExtendMessage extend:
+                return new Extend("", await _parts.Evidence.ExtensionAsync(extend.Grant, cancellation));
+            case ReadMessage or ObserveMessage:
                 return new Wake();
             default:
                 throw new EvidenceRejectedException("there is no evidence of who asks");
@@ -115,7 +146,70 @@ public sealed class RequestShell
             ? _parts.Evidence.GoneAsync(document.Spec, document.Votes.Where(vote => vote.Approved).Select(vote => vote.Person).ToList(), cancellation)
             : ValueTask.FromResult<IReadOnlyList<string>>([]);
 
-    // Signed before the save, once: every later answer has the same bytes.
-    private RequestDocument Complete(RequestDocument document) =>
-        document is { State: WorkflowState.Approved, Grant: null } ? document with { Grant = _parts.Signer.Sign(document) } : document;
+    /// <summary>Why what a request asks to extend can't be extended now; null where it can, or where it extends nothing.</summary>
+    internal static async ValueTask<Refusal?> ExtensionRefusedAsync(IWorkflowHost workflows, RequestSpec spec, CancellationToken cancellation)
+    {
+        if (spec.Extends is null)
+        {
+            return null;
+        }
+
+        var answer = await workflows.AskAsync(spec.Extends, new ReadMessage(), cancellation);
+        return answer.Document is not { } other
+            ? answer.Refusal?.Code == RefusalCodes.Unknown
+                ? new Refusal(RefusalCodes.NotExtendable, "There is no such request to extend.")
+                : throw new PortUnavailableException("the request to extend can't be looked at")
+            : RequestWorkflow.CheckExtension(other, spec.Requester.Person, spec.Connection, spec.Digest)
+                ?? (Quorum.Covers(spec.AllOf, other.Spec.AllOf) && Eligibility.Covers(spec.Assurance, other.Spec.Assurance)
+                    ? null
+                    : new Refusal(RefusalCodes.NotExtendable, "An extension needs the agreement that the request itself needed."));
+    }
+
+    // Signed before the save: every later answer has the same bytes, until its time is extended.
+    private RequestDocument Complete(RequestDocument document) => document.NeedsGrant ? document with { Grant = _parts.Signer.Sign(document) } : document;
+
+    /// <summary>Tells the others, then the request that was extended.</summary>
+    private sealed class Extending(RequestParts parts) : IEffects<RequestDocument, RequestEffect>
+    {
+        public async ValueTask<bool> RunAsync(RequestDocument document, IReadOnlyList<RequestEffect> effects, CancellationToken cancellation)
+        {
+            if (!await parts.Effects.RunAsync(document, effects, cancellation))
+            {
+                return false;
+            }
+
+            if (document.Spec.Extends is not { } other || !effects.Any(effect => effect.Action == Transitions.ExtensionApproved))
+            {
+                return true;
+            }
+
+            try
+            {
+                var answer = await parts.Workflows.AskAsync(other, new ExtendMessage(document.Grant!), cancellation);
+                if (answer.Refusal is { Code: not RefusalCodes.Unavailable } refusal)
+                {
+                    // It ended, or was taken back, in between: there is nothing left to extend.
+                    await parts.Reports.ReportAsync("request.extension-refused", document, refusal);
+                }
+
+                return answer.Refusal?.Code != RefusalCodes.Unavailable;
+            }
+            catch (PortUnavailableException)
+            {
+                return false;
+            }
+        }
+    }
+}
+
+/// <summary>Messages to requests as objects.</summary>
+internal static class WorkflowMessages
+{
+    /// <exception cref="PortUnavailableException">The request can't be reached.</exception>
+    public static async ValueTask<ActorAnswer> AskAsync(this IWorkflowHost workflows, string request, RequestMessage message, CancellationToken cancellation)
+    {
+        var json = JsonSerializer.SerializeToUtf8Bytes(message, WorkflowJson.Options);
+        var answer = await workflows.SendAsync(WorkflowTypes.Request, request, json, cancellation);
+        return JsonSerializer.Deserialize<ActorAnswer>(answer.Span, WorkflowJson.Options) ?? throw new PortUnavailableException("a request gave no answer");
+    }
 }

@@ -88,7 +88,8 @@ public sealed class RequesterShell
         }
 
         var observed = await ObserveAsync(document?.Entries ?? [], cancellation);
-        var step = await _runner.ExecuteAsync(new Ask(spec, observed), cancellation);
+        var refused = await RequestShell.ExtensionRefusedAsync(_workflows, spec, cancellation);
+        var step = await _runner.ExecuteAsync(new Ask(spec, observed) { ExtensionRefused = refused }, cancellation);
         if (step.Refusal is { } refusal)
         {
             return new ActorAnswer(null, refusal, false, _clock.GetUtcNow());
@@ -99,9 +100,9 @@ public sealed class RequesterShell
             throw new PortUnavailableException("the request could not be opened yet");
         }
 
-        var request = RequesterWorkflow.RequestOf(step.Document!, spec)!;
-        var answer = await SendAsync(_workflows, request, new ReadMessage(), cancellation);
-        return answer with { Fresh = step.Fresh };
+        var found = step.Fresh ? new Attachment(spec.Id, 0) : RequesterWorkflow.Find(step.Document!, spec, observed)!;
+        var answer = await _workflows.AskAsync(found.Request, new ReadMessage(), cancellation);
+        return answer with { Fresh = step.Fresh, Index = found.Index };
     }
 
     private async ValueTask<List<Observation>> ObserveAsync(IReadOnlyList<RequesterEntry> entries, CancellationToken cancellation)
@@ -109,10 +110,10 @@ public sealed class RequesterShell
         var observed = new List<Observation>(entries.Count);
         foreach (var entry in entries)
         {
-            var answer = await SendAsync(_workflows, entry.Request, new ReadMessage(), cancellation);
-            if (answer.Document is { } request)
+            var answer = await _workflows.AskAsync(entry.Request, new ObserveMessage(), cancellation);
+            if (answer.Observation is { } observation)
             {
-                observed.Add(new Observation(entry.Request, request.StateAt(answer.At), request.Redemptions.Count, request.Deadline));
+                observed.Add(observation);
             }
             else if (answer.Refusal?.Code != RefusalCodes.Unknown)
             {
@@ -126,13 +127,6 @@ public sealed class RequesterShell
 
     private ActorAnswer Refuse(string code, string message) => new(null, new Refusal(code, message), false, _clock.GetUtcNow());
 
-    private static async ValueTask<ActorAnswer> SendAsync(IWorkflowHost workflows, string request, RequestMessage message, CancellationToken cancellation)
-    {
-        var json = JsonSerializer.SerializeToUtf8Bytes(message, WorkflowJson.Options);
-        var answer = await workflows.SendAsync(WorkflowTypes.Request, request, json, cancellation);
-        return JsonSerializer.Deserialize<ActorAnswer>(answer.Span, WorkflowJson.Options) ?? throw new PortUnavailableException("a request gave no answer");
-    }
-
     private sealed class Opening(IWorkflowHost workflows) : IEffects<RequesterDocument, OpenEffect>
     {
         public async ValueTask<bool> RunAsync(RequesterDocument document, IReadOnlyList<OpenEffect> effects, CancellationToken cancellation)
@@ -141,7 +135,7 @@ public sealed class RequesterShell
             {
                 foreach (var effect in effects)
                 {
-                    var answer = await SendAsync(workflows, effect.Spec.Id, new OpenMessage(effect.Spec), cancellation);
+                    var answer = await workflows.AskAsync(effect.Spec.Id, new OpenMessage(effect.Spec), cancellation);
                     if (answer.Refusal is not null)
                     {
                         return false;

@@ -72,7 +72,15 @@ internal sealed class RequestGrain(
     public async ValueTask WakeAtAsync(DateTimeOffset when, CancellationToken cancellation)
     {
         var due = when - parts.Clock.GetUtcNow();
-        await this.RegisterOrUpdateReminder(Deadline, due > TimeSpan.Zero ? due : TimeSpan.Zero, Again, cancellation);
+        try
+        {
+            await this.RegisterOrUpdateReminder(Deadline, due > TimeSpan.Zero ? due : TimeSpan.Zero, Again, cancellation);
+        }
+        catch (Exception error) when (error is not (PortUnavailableException or OperationCanceledException))
+        {
+            // Whatever the reminder service says: without a wake-up nothing may be saved.
+            throw new PortUnavailableException("a wake-up can't be kept", error);
+        }
     }
 
     public async ValueTask CancelWakeAsync(CancellationToken cancellation)
@@ -90,6 +98,8 @@ internal sealed class RequestGrain(
         {
             _tidy?.Dispose();
             _tidy = null;
+            // It has no state of its own and may wait for hours: only its summary and its wake-up stay in memory.
+            this.DeactivateOnIdle();
         }
     }
 }
@@ -140,6 +150,7 @@ internal sealed class RequesterGrain(
         {
             _tidy?.Dispose();
             _tidy = null;
+            this.DeactivateOnIdle();
         }
     }
 }

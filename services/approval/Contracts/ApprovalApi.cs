@@ -53,12 +53,12 @@ public sealed record RequestedOperation(string Digest, string Text, IReadOnlyLis
 /// <param name="Quorum">At least 1.</param>
 public sealed record RequestRequirement(IReadOnlyList<string> AnyOf, int Quorum);
 
-/// <summary><c>POST /approval/v1/requests</c>. Callers: proxy (with a session assertion), policy and identity (with the requester's own token).</summary>
+/// <summary><c>POST /approval/v1/requests</c>. Callers: proxy (with a session assertion, or ahead of time the requester's own token for the proxy), policy and identity (with the requester's own token).</summary>
 public sealed record CreateRequest
 {
     /// <summary>What it is about.</summary>
     public required RequestKind Kind { get; init; }
-    /// <summary>Session assertion (operation) or the requester's Countersign token (bundle, enrolment). Requester and executor are taken from it.</summary>
+    /// <summary>Session assertion (operation), or the requester's own access token for the service that asks (ahead of time, control requests). Requester and executor are taken from it.</summary>
     public required string Assertion { get; init; }
     /// <summary>Connection; empty for control requests.</summary>
     public string Connection { get; init; } = "";
@@ -225,12 +225,26 @@ public sealed record RequestView
     public IReadOnlyList<string> Earlier { get; init; } = [];
     /// <summary>The request whose time this one extends, or null.</summary>
     public string? Extends { get; init; }
+    /// <summary>Who took the approval back; null where nobody did.</summary>
+    public RequestRevocation? Revocation { get; init; }
 }
+
+/// <summary>An approval that was taken back.</summary>
+/// <param name="Person">Person id.</param>
+/// <param name="Name">Display name at that time.</param>
+/// <param name="At">Workflow's clock.</param>
+/// <param name="Comment">May be empty.</param>
+public sealed record RequestRevocation(string Person, string Name, DateTimeOffset At, string Comment);
 
 /// <summary>Answer to <see cref="CreateRequest"/>.</summary>
 /// <param name="Request">The request.</param>
-/// <param name="Attached">True where an earlier one of the same person with the same digests was found instead of making one.</param>
-public sealed record CreateRequestResult(RequestView Request, bool Attached);
+/// <param name="Attached">True where an earlier one of the same person was found instead of making one: with the same digests, or a list in which they come next.</param>
+/// <param name="Index">Which of the request's operations is the first of those that were asked for: what <see cref="RedeemRequest.Index"/> must say.</param>
+public sealed record CreateRequestResult(RequestView Request, bool Attached, int Index = 0);
+
+/// <summary><c>POST /approval/v1/requests/usable</c>, by the proxy: what a session's person may use on its connection and hasn't used up.</summary>
+/// <param name="Assertion">Session assertion.</param>
+public sealed record UsableRequests(string Assertion);
 
 /// <summary><c>POST /approval/v1/requests/{id}/approve</c> and <c>/deny</c>, with the approver's own token.</summary>
 /// <param name="Digest">The digest that the approver was shown; another one is a 409.</param>
@@ -284,13 +298,24 @@ public sealed record GrantClaims
     /// <summary>True where it was given alone by the first person during bootstrap.</summary>
     [JsonPropertyName("bootstrap")] public bool Bootstrap { get; init; }
     /// <summary>True where the requester went ahead alone; then there may be no approvers, and policy must still allow it.</summary>
-    [JsonPropertyName("break_glass")] public bool BreakGlass { get; init; }
+    [JsonPropertyName("break_glass"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] public bool BreakGlass { get; init; }
+    /// <summary>
+    /// True for a change that only takes access away, asked for with <see cref="CreateRequest.InEffect"/> by one enrolled person: then there are no approvers, and
+    /// who enforces it must see for themselves that it takes away only. It is in <see cref="RequestView.Grant"/> of the answer to the service that asked.
+    /// </summary>
+    [JsonPropertyName("removal"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] public bool Removal { get; init; }
     /// <summary>The access window, or null; then <see cref="Digests"/> is empty.</summary>
-    [JsonPropertyName("window")] public AccessWindow? Window { get; init; }
+    [JsonPropertyName("window"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public AccessWindow? Window { get; init; }
     /// <summary>When the window ends, Unix seconds; present with <see cref="Window"/>.</summary>
-    [JsonPropertyName("window_ends")] public long? WindowEndsAt { get; init; }
+    [JsonPropertyName("window_ends"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public long? WindowEndsAt { get; init; }
     /// <summary>Assurance that the approvers' logins had to have, or null.</summary>
-    [JsonPropertyName("assurance")] public RequestAssurance? Assurance { get; init; }
+    [JsonPropertyName("assurance"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public RequestAssurance? Assurance { get; init; }
+    /// <summary>Of an extension, the request whose time it extends; nothing is redeemed under it. Null otherwise.</summary>
+    [JsonPropertyName("extends"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public string? Extends { get; init; }
+    /// <summary>Digest of the request, with <see cref="Extends"/>.</summary>
+    [JsonPropertyName("extends_digest"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public string? ExtendsDigest { get; init; }
+    /// <summary>Requests that have extended this one, null for none.</summary>
+    [JsonPropertyName("extended_by"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public IReadOnlyList<string>? ExtendedBy { get; init; }
     /// <summary>Issued, Unix seconds.</summary>
     [JsonPropertyName("iat")] public required long IssuedAt { get; init; }
     /// <summary>Expires, Unix seconds. For a bundle the time by which policy must have put it into force.</summary>

@@ -49,6 +49,14 @@ public static class PostgresContext
     public const string Transaction = "transaction";
     /// <summary><c>true</c> where the session has temporary relations, which shadow others.</summary>
     public const string TemporaryRelations = "temporary_relations";
+    /// <summary>session_replication_role, only where it isn't <c>origin</c>: triggers and foreign keys don't fire.</summary>
+    public const string SessionReplicationRole = "session_replication_role";
+    /// <summary>transform_null_equals, only where it isn't <c>off</c>: <c>= NULL</c> means IS NULL.</summary>
+    public const string TransformNullEquals = "transform_null_equals";
+    /// <summary>row_security, only where it isn't <c>on</c>.</summary>
+    public const string RowSecurity = "row_security";
+    /// <summary>IntervalStyle, only where it isn't <c>postgres</c>: signs of interval constants.</summary>
+    public const string IntervalStyle = "IntervalStyle";
 }
 
 /// <summary>Computes operation digests: SHA-256 over the canonical encoding, version 1.</summary>

@@ -1,9 +1,12 @@
+using System.Security.Cryptography;
+using System.Text;
 using System.Threading.RateLimiting;
 using Countersign.Approval.Contracts;
 using Countersign.Approval.Grants;
 using Countersign.Platform.Hosting;
 using Countersign.Platform.Ports;
 using Microsoft.AspNetCore.OpenApi;
+using Microsoft.Net.Http.Headers;
 using Microsoft.OpenApi;
 
 namespace Countersign.Approval.Host;
@@ -16,7 +19,7 @@ internal static class ApprovalEndpoints
 
     public static void Map(IEndpointRouteBuilder app)
     {
-        app.MapGet("/approval/.well-known/jwks.json", (GrantKeys keys) => Results.Text(keys.Public().ToJson(), "application/jwk-set+json")).ExcludeFromDescription();
+        app.MapGet("/approval/.well-known/jwks.json", GetKeys).ExcludeFromDescription();
         app.MapGet("/approval/openapi/v1.json", WriteOpenApiAsync).ExcludeFromDescription();
 
         var api = app.MapGroup("/approval/v1").AddEndpointFilter<RefusalFilter>().WithTags("approval");
@@ -65,6 +68,33 @@ internal static class ApprovalEndpoints
             .RequireCaller(AppIds.Approval, Callers.Services, AppIds.Proxy, AppIds.Policy, AppIds.Identity)
             .WithName("redeemRequest").WithSummary("Redeems one operation, at most once. The same redemption id gets the same answer.")
             .Fails(400, 401, 403, 404, 409, 410, 503);
+        api.MapPost("/requests/usable", (UsableRequests usable, HttpContext http, RequestService service) => service.UsableAsync(http.GetCaller(), usable, http.RequestAborted))
+            .RequireCaller(AppIds.Approval, Callers.Services, AppIds.Proxy)
+            .WithName("usableRequests").WithSummary("What a session's person may use on its connection and hasn't used up: approved operations and access windows.")
+            .Fails(401, 403, 503);
+        api.MapPost("/requests/{id}/break-glass", (string id, BreakGlassRequest alone, HttpContext http, RequestService service) =>
+                service.BreakGlassAsync(http.GetCaller(), id, alone, http.RequestAborted))
+            .RequireCaller(AppIds.Approval, Callers.Persons)
+            .WithName("breakGlass").WithSummary("The requester goes ahead alone, where policy allows it, with a reason. Alerts at once, and must be reviewed by somebody else.")
+            .Fails(400, 401, 403, 404, 409, 410, 503);
+        api.MapPost("/requests/{id}/review", (string id, ReviewRequest review, HttpContext http, RequestService service) =>
+                service.ReviewAsync(http.GetCaller(), id, review, http.RequestAborted))
+            .RequireCaller(AppIds.Approval, Callers.Persons)
+            .WithName("reviewRequest").WithSummary("Closes the review of what one person did alone: an enrolled person who isn't the requester.")
+            .Fails(400, 401, 403, 404, 409, 503);
+        api.MapGet("/reviews", (string? state, int? limit, HttpContext http, RequestLists lists) => lists.ReviewsAsync(http.GetCaller(), state, limit, http.RequestAborted))
+            .RequireCaller(AppIds.Approval, Callers.Persons)
+            .WithName("listReviews").WithSummary("What must be reviewed, or was: state open, overdue or closed. Enrolled persons see all, others their own.")
+            .Fails(400, 401, 503);
+    }
+
+    // Short: a new key is published before it signs, and must have arrived by then at whoever keeps a copy.
+    private static IResult GetKeys(GrantKeys keys, HttpContext http)
+    {
+        var json = keys.Public().ToJson();
+        var tag = new EntityTagHeaderValue($"\"{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(json)))[..32]}\"");
+        http.Response.Headers.CacheControl = "public, max-age=60, must-revalidate";
+        return Results.Bytes(Encoding.UTF8.GetBytes(json), "application/jwk-set+json", entityTag: tag);
     }
 
     public static void Describe(OpenApiOptions options)

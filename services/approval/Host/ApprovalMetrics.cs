@@ -10,6 +10,8 @@ internal sealed class ApprovalMetrics
     private readonly Counter<long> _transitions;
     private readonly Counter<long> _decisions;
     private readonly Counter<long> _refused;
+    private readonly Counter<long> _alone;
+    private readonly Counter<long> _overdue;
     private readonly Histogram<double> _timeToDecision;
 
     public ApprovalMetrics(IMeterFactory meters)
@@ -18,6 +20,8 @@ internal sealed class ApprovalMetrics
         _transitions = meter.CreateCounter<long>("countersign.approval.requests", "{request}", "Requests that came into a state");
         _decisions = meter.CreateCounter<long>("countersign.approval.decisions", "{decision}", "Words of persons on requests");
         _refused = meter.CreateCounter<long>("countersign.approval.refused", "{attempt}", "Attempts that were refused");
+        _alone = meter.CreateCounter<long>("countersign.approval.break_glass", "{request}", "Requests whose requester went ahead alone");
+        _overdue = meter.CreateCounter<long>("countersign.approval.reviews.overdue", "{review}", "Reviews that were not made in time");
         _timeToDecision = meter.CreateHistogram<double>("countersign.approval.decision.time", "s", "From opening a request to its approval or denial");
     }
 
@@ -25,17 +29,30 @@ internal sealed class ApprovalMetrics
     public void Happened(RequestDocument document, RequestEffect effect)
     {
         var kind = new KeyValuePair<string, object?>("countersign.request.kind", Word(document.Spec.Kind));
-        if (effect.Action is not ("request.explained" or "request.agreed" or "request.redeemed"))
+        switch (effect.Action)
+        {
+            case "request.break-glass":
+                _alone.Add(1, kind);
+                break;
+            case "request.review-overdue":
+                _overdue.Add(1, kind);
+                break;
+            default:
+                break;
+        }
+
+        if (effect.Action is not ("request.explained" or "request.agreed" or "request.redeemed" or "request.window-began" or "request.extended" or "request.reviewed"
+            or "request.review-overdue"))
         {
             _transitions.Add(1, kind, new("countersign.request.state", Word(effect.State)));
         }
 
-        if (effect.Action is "request.agreed" or "request.approved" or "request.denied")
+        if (effect.Action is "request.agreed" or "request.approved" or "request.denied" or Transitions.ExtensionApproved)
         {
             _decisions.Add(1, kind, new("countersign.decision", effect.Action == "request.denied" ? "deny" : "approve"));
         }
 
-        if (effect.Action is "request.approved" or "request.denied")
+        if (effect.Action is "request.approved" or "request.denied" or Transitions.ExtensionApproved)
         {
             _timeToDecision.Record(Math.Max(0, (effect.At - document.CreatedAt).TotalSeconds), kind, new("countersign.request.state", Word(effect.State)));
         }

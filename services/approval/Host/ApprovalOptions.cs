@@ -8,8 +8,17 @@ public sealed class ApprovalOptions
     /// <summary>Pending requests a person may have.</summary>
     public int MaxPending { get; set; } = 5;
 
-    /// <summary>Seconds after a denial in which the same may not be asked again.</summary>
+    /// <summary>Seconds after a first denial in which the same may not be asked again; doubles with each further denial within a day.</summary>
     public int BackOffSeconds { get; set; } = 60;
+
+    /// <summary>Longest such time in seconds.</summary>
+    public int MaxBackOffSeconds { get; set; } = 3600;
+
+    /// <summary>Hours in which what one person did alone (break-glass, a removal of access) must be reviewed.</summary>
+    public int ReviewHours { get; set; } = 24;
+
+    /// <summary>Days that requests are kept that are over; 0 for ever. The recorder keeps what happened.</summary>
+    public int RetentionDays { get; set; } = 365;
 
     /// <summary>Loopback port of the Orleans silo; 0 for a free one.</summary>
     public int SiloPort { get; set; }
@@ -28,6 +37,9 @@ internal sealed class ApprovalOptionsCheck : IValidateOptions<ApprovalOptions>
         var errors = new List<string>();
         Range(errors, "MaxPending", options.MaxPending, 1, 100);
         Range(errors, "BackOffSeconds", options.BackOffSeconds, 0, 86_400);
+        Range(errors, "MaxBackOffSeconds", options.MaxBackOffSeconds, 0, 86_400);
+        Range(errors, "ReviewHours", options.ReviewHours, 1, 24 * 30);
+        Range(errors, "RetentionDays", options.RetentionDays, 0, 36_500);
         Range(errors, "SiloPort", options.SiloPort, 0, 65_535);
         Range(errors, "KeyLifetimeDays", options.KeyLifetimeDays, 1, 3_650);
         if (options.PublicUrl.Length > 0

@@ -1,4 +1,3 @@
-using System.Text;
 using Countersign.Approval.Actors;
 using Countersign.Approval.Grants;
 using Countersign.Approval.Host.Pages;
@@ -26,7 +25,7 @@ public static class ApprovalService
             var keys = provider.GetRequiredService<EmbeddedData>().Keys;
             return new GrantKeys(
                 provider.GetRequiredKeyedService<SigningKey>(AppIds.Approval), keys,
-                jwks => PrivateFiles.WriteAtomically(FileTrustedKeys.PathOf(keys, AppIds.Approval), Encoding.UTF8.GetBytes(jwks)));
+                jwks => provider.GetRequiredService<KeyEnrolment>().Publish(AppIds.Approval, jwks));
         });
         services.AddHostedService<GrantKeyRotation>();
         services.AddSingleton<PublicAddress>();
@@ -38,6 +37,7 @@ public static class ApprovalService
         services.AddSingleton<ApprovalMetrics>();
         services.AddSingleton<RequestEvents>();
         services.AddSingleton<IEffects<RequestDocument, RequestEffect>>(provider => provider.GetRequiredService<RequestEvents>());
+        services.AddSingleton<IRefusalReports>(provider => provider.GetRequiredService<RequestEvents>());
         services.AddSingleton<RequestViews>();
         services.AddSingleton<RequestService>();
         services.AddSingleton<RequestLists>();
@@ -47,11 +47,16 @@ public static class ApprovalService
 
         // The silo is configured before options can be validated; what is out of range fails at start with all other errors.
         var options = section.Get<ApprovalOptions>() ?? new ApprovalOptions();
-        builder.AddApprovalActors(
-            options.SiloPort is >= 0 and <= 65_535 ? options.SiloPort : 0,
-            new RequesterLimits(options.MaxPending, TimeSpan.FromSeconds(Math.Clamp(options.BackOffSeconds, 0, 86_400))));
+        builder.AddApprovalActors(options.SiloPort is >= 0 and <= 65_535 ? options.SiloPort : 0, Settings(options));
         return builder;
     }
+
+    /// <summary>How the workflows behave. What is out of range is reported elsewhere, with all other errors.</summary>
+    internal static WorkflowSettings Settings(ApprovalOptions options) => new(
+        new RequesterLimits(
+            options.MaxPending, TimeSpan.FromSeconds(Math.Clamp(options.BackOffSeconds, 0, 86_400)), TimeSpan.FromSeconds(Math.Clamp(options.MaxBackOffSeconds, 0, 86_400))),
+        TimeSpan.FromHours(Math.Clamp(options.ReviewHours, 1, 24 * 30)),
+        new RequestRetention(options.RetentionDays is > 0 and <= 36_500 ? TimeSpan.FromDays(options.RetentionDays) : null));
 
     /// <summary>Maps the routes of the service, all below <c>/approval</c>.</summary>
     public static IEndpointRouteBuilder MapApprovalService(this IEndpointRouteBuilder app)

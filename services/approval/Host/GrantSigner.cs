@@ -14,26 +14,36 @@ internal sealed class GrantSigner(GrantKeys keys) : IGrantSigner
 
     internal static GrantClaims Claims(RequestDocument document)
     {
-        var approvedAt = document.ApprovedAt ?? throw new InvalidOperationException("Only an approved request has a grant.");
         var spec = document.Spec;
+        var at = document.ApprovedAt ?? (spec.InEffect ? document.CreatedAt : throw new InvalidOperationException("Only an approved request has a grant."));
+        var extended = document.Extensions is { Count: > 0 } extensions ? extensions : null;
         return new GrantClaims
         {
-            Id = $"{spec.Id}:grant",
+            // A grant that is signed anew is another one.
+            Id = $"{spec.Id}:grant" + (extended is null ? "" : $":{extended.Count}"),
             Issuer = AppIds.Approval,
             Request = spec.Id,
             Kind = RequestViews.Kind(spec.Kind),
             Person = spec.Requester.Person,
             Connection = spec.Connection,
-            Digests = [.. spec.Operations.Select(operation => operation.Digest)],
+            Digests = spec.Window is null ? [.. spec.Operations.Select(operation => operation.Digest)] : [],
             AllOf = RequestViews.AllOf(spec),
             Approvers =
             [
                 .. document.Votes.Where(vote => vote.Approved).Select(vote => new GrantApprover(vote.Person, vote.Name, vote.At.ToUnixTimeSeconds())),
             ],
             Bootstrap = document.Bootstrap,
-            IssuedAt = approvedAt.ToUnixTimeSeconds(),
-            // Rounded down: the proxy may only shorten what the workflow's clock gives.
-            ExpiresAt = document.Deadline.ToUnixTimeSeconds(),
+            BreakGlass = document.BreakGlass is not null,
+            Window = RequestViews.Window(spec),
+            WindowEndsAt = document.WindowBeganAt is null ? null : document.Deadline.ToUnixTimeSeconds(),
+            Assurance = RequestViews.Assurance(spec),
+            Removal = spec.InEffect,
+            Extends = spec.Extends,
+            ExtendsDigest = spec.Extends is null ? null : spec.Digest,
+            ExtendedBy = extended?.Select(extension => extension.Request).ToList(),
+            IssuedAt = at.ToUnixTimeSeconds(),
+            // Rounded down: the proxy may only shorten what the workflow's clock gives. What has ended already counts from its beginning.
+            ExpiresAt = (document.IsTerminal ? at + spec.GrantLifetime : document.Deadline).ToUnixTimeSeconds(),
         };
     }
 }

@@ -13,9 +13,10 @@ internal sealed class RefusalException(Refusal refusal) : Exception(refusal.Mess
     public static int Status(string code) => code switch
     {
         RefusalCodes.SelfApproval or RefusalCodes.NotEnrolled or RefusalCodes.PersonDisabled or RefusalCodes.NotInGroup or RefusalCodes.AlreadyCounted
+            or RefusalCodes.AssuranceTooLow or RefusalCodes.BreakGlassNotAllowed
             or RefusalCodes.NotRequester or RefusalCodes.NotExecutor => StatusCodes.Status403Forbidden,
         RefusalCodes.DigestMismatch or RefusalCodes.WrongState or RefusalCodes.ReasonRequired or RefusalCodes.WrongConnection or RefusalCodes.AlreadyRedeemed
-            or RefusalCodes.OutOfOrder or RefusalCodes.RedemptionReused or RefusalCodes.IdTaken => StatusCodes.Status409Conflict,
+            or RefusalCodes.OutOfOrder or RefusalCodes.RedemptionReused or RefusalCodes.IdTaken or RefusalCodes.NoReview or RefusalCodes.NotExtendable => StatusCodes.Status409Conflict,
         RefusalCodes.Expired => StatusCodes.Status410Gone,
         RefusalCodes.Unknown => StatusCodes.Status404NotFound,
         RefusalCodes.TooManyPending or RefusalCodes.RecentlyDenied => StatusCodes.Status429TooManyRequests,
@@ -40,6 +41,14 @@ internal sealed class RefusalFilter : IEndpointFilter
             if (error.Refusal.RetryAfter is { } wait)
             {
                 context.HttpContext.Response.Headers.RetryAfter = Math.Max(1, Math.Ceiling(wait.TotalSeconds)).ToString(CultureInfo.InvariantCulture);
+            }
+
+            if (error.Refusal.Assurance is { } assurance)
+            {
+                // RFC 9470: what a new login must have.
+                var age = assurance.MaxAge is { } oldest ? string.Create(CultureInfo.InvariantCulture, $", max_age={oldest.TotalSeconds:0}") : "";
+                var amr = assurance.Amr.Count > 0 ? $", amr_values=\"{string.Join(' ', assurance.Amr)}\"" : "";
+                context.HttpContext.Response.Headers.WWWAuthenticate = $"Bearer error=\"insufficient_user_authentication\"{age}{amr}";
             }
 
             return Problems.Result(RefusalException.Status(error.Refusal.Code), error.Refusal.Code, error.Refusal.Message);

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Countersign.Approval.Actors;
 using Countersign.Approval.Contracts;
 using Countersign.Approval.Workflow;
 using Countersign.Platform.Ports;
@@ -7,7 +8,8 @@ using Countersign.Recorder.Contracts;
 namespace Countersign.Approval.Host;
 
 /// <summary>Tells the others: what happened, from the outbox; and what was refused, at once.</summary>
-internal sealed partial class RequestEvents(IEventBus bus, ApprovalMetrics metrics, TimeProvider clock, ILogger<RequestEvents> logger) : IEffects<RequestDocument, RequestEffect>
+internal sealed partial class RequestEvents(IEventBus bus, ApprovalMetrics metrics, TimeProvider clock, ILogger<RequestEvents> logger)
+    : IEffects<RequestDocument, RequestEffect>, IRefusalReports
 {
     internal const string Changed = "countersign.request.changed";
     internal const string Audit = "countersign.audit";
@@ -67,6 +69,13 @@ internal sealed partial class RequestEvents(IEventBus bus, ApprovalMetrics metri
         }
     }
 
+    /// <inheritdoc/>
+    public ValueTask ReportAsync(string action, RequestDocument document, Refusal refusal) =>
+        RefusedAsync(action, document.Spec.Requester.Person, document.Spec.Requester.Name, document.Spec.Id, refusal.Code);
+
+    /// <summary>What somebody must look at soon is of high severity.</summary>
+    private static string Severity(string action) => action is "request.break-glass" or "request.review-overdue" ? "high" : "informational";
+
     private static AuditEvent Event(RequestSpec spec, RequestEffect effect, string id) => new()
     {
         Id = id,
@@ -78,13 +87,14 @@ internal sealed partial class RequestEvents(IEventBus bus, ApprovalMetrics metri
         Subject = spec.Id,
         Details = new Dictionary<string, string>
         {
-            ["kind"] = JsonNamingPolicy.CamelCase.ConvertName(spec.Kind.ToString()),
+            ["kind"] = JsonNamingPolicy.SnakeCaseLower.ConvertName(spec.Kind.ToString()),
             ["state"] = JsonNamingPolicy.CamelCase.ConvertName(effect.State.ToString()),
             ["requester"] = spec.Requester.Person,
             ["connection"] = spec.Connection,
             ["digest"] = spec.Digest,
             ["rules"] = string.Join(", ", spec.Rules),
             ["comment"] = effect.Comment,
+            ["severity"] = Severity(effect.Action),
         },
     };
 

@@ -12,7 +12,7 @@ namespace Countersign.Approval.Host;
 
 /// <summary>What the REST API and the page do, behind both: sends the caller's evidence to the workflow, and reports what was refused.</summary>
 internal sealed class RequestService(
-    IWorkflowHost workflows, RequestViews views, RequestEvents events, TokenEvidence evidence, Directory directory)
+    IWorkflowHost workflows, RequestViews views, RequestEvents events, TokenEvidence evidence, Directory directory, RequestLists lists)
 {
     private const string IdPrefix = "apr_";
     private const int IdLength = 26;
@@ -34,12 +34,10 @@ internal sealed class RequestService(
             CreateRequestCheck.Check(request, service);
             var spec = CreateRequestCheck.Spec(request, service, IdPrefix + RandomNumberGenerator.GetString(Base32, IdLength));
             // Says only which actor to ask: that one verifies the assertion itself.
-            person = spec.IsControl
-                ? (await evidence.AccessAsync(request.Assertion, service, cancellation)).Person
-                : (await evidence.SessionAsync(request.Assertion, cancellation)).Person;
+            person = await evidence.AskerPersonAsync(spec, request.Assertion, cancellation);
             var answer = await SendAsync(WorkflowTypes.Requester, person, new AskMessage(spec, request.Assertion) as RequesterMessage, cancellation);
             return answer is { Refusal: null, Document: { } document }
-                ? new CreateRequestResult(views.Of(document, answer.At, service), !answer.Fresh)
+                ? new CreateRequestResult(views.Of(document, answer.At, service), !answer.Fresh, answer.Index)
                 : throw new RefusalException(answer.Refusal!);
         }
         catch (EvidenceRejectedException error)
@@ -59,32 +57,47 @@ internal sealed class RequestService(
         }
     }
 
-    public Task<RequestView> DecideAsync(Caller caller, string id, bool approve, DecideRequest decide, CancellationToken cancellation)
-    {
-        var message = new DecideMessage(approve, decide.Digest ?? "", Comment(decide.Comment), caller.Token);
-        return CommandAsync("request.decision-refused", caller, id, message, cancellation);
-    }
+    public Task<RequestView> DecideAsync(Caller caller, string id, bool approve, DecideRequest decide, CancellationToken cancellation) => CommandAsync(
+        "request.decision-refused", caller, id, () => new DecideMessage(approve, decide.Digest ?? "", Comment(decide.Comment), caller.Token), cancellation);
 
     public Task<RequestView> ExplainAsync(Caller caller, string id, ExplainRequest explain, CancellationToken cancellation) =>
-        CommandAsync("request.reason-refused", caller, id, new ExplainMessage(Comment(explain.Reason), caller.Token), cancellation);
+        CommandAsync("request.reason-refused", caller, id, () => new ExplainMessage(Comment(explain.Reason), caller.Token), cancellation);
 
     public Task<RequestView> WithdrawAsync(Caller caller, string id, WithdrawRequest? withdraw, CancellationToken cancellation) => CommandAsync(
         "request.withdrawal-refused", caller, id,
-        caller.Service is null ? new WithdrawMessage(caller.Token, null) : new WithdrawMessage(null, withdraw?.Assertion ?? ""), cancellation);
+        () => caller.Service is null ? new WithdrawMessage(caller.Token, null) : new WithdrawMessage(null, withdraw?.Assertion ?? ""), cancellation);
 
     public Task<RequestView> RevokeAsync(Caller caller, string id, RevokeRequest? revoke, CancellationToken cancellation) =>
-        CommandAsync("request.revocation-refused", caller, id, new RevokeMessage(Comment(revoke?.Comment), caller.Token), cancellation);
+        CommandAsync("request.revocation-refused", caller, id, () => new RevokeMessage(Comment(revoke?.Comment), caller.Token), cancellation);
+
+    public Task<RequestView> BreakGlassAsync(Caller caller, string id, BreakGlassRequest alone, CancellationToken cancellation) =>
+        CommandAsync("request.break-glass-refused", caller, id, () => new BreakGlassMessage(alone.Digest ?? "", Comment(alone.Reason), caller.Token), cancellation);
+
+    public Task<RequestView> ReviewAsync(Caller caller, string id, ReviewRequest review, CancellationToken cancellation) => CommandAsync(
+        "request.review-refused", caller, id, () => new ReviewMessage(review.Digest ?? "", review.Justified, Comment(review.Comment), caller.Token), cancellation);
 
     public async Task<RedeemResult> RedeemAsync(Caller caller, string id, RedeemRequest redeem, CancellationToken cancellation)
     {
-        if (redeem.RedemptionId is not { Length: > 0 and <= 200 })
-        {
-            throw new ProblemException(400, RefusalCodes.Invalid, "redemptionId: 1 to 200 characters");
-        }
-
-        var message = new RedeemMessage(redeem.Index, redeem.Digest ?? "", redeem.RedemptionId, redeem.Assertion ?? "", caller.Service!);
-        var answer = await SendAsync("request.redemption-refused", caller, id, message, cancellation);
+        var answer = await SendAsync(
+            "request.redemption-refused", caller, id,
+            () => redeem.RedemptionId is { Length: > 0 and <= 200 }
+                ? new RedeemMessage(redeem.Index, redeem.Digest ?? "", redeem.RedemptionId, redeem.Assertion ?? "", caller.Service!)
+                : throw new ProblemException(400, RefusalCodes.Invalid, "redemptionId: 1 to 200 characters"),
+            cancellation);
         return new RedeemResult(answer.Document!.Grant ?? throw new ProblemException("The request has no grant."));
+    }
+
+    public async Task<IReadOnlyList<RequestView>> UsableAsync(Caller caller, UsableRequests usable, CancellationToken cancellation)
+    {
+        try
+        {
+            return await lists.UsableAsync(usable.Assertion ?? "", caller.Service!, cancellation);
+        }
+        catch (EvidenceRejectedException error)
+        {
+            await events.RefusedAsync("request.read-refused", "", "", "", RefusalCodes.TokenRejected);
+            throw new ProblemException(401, RefusalCodes.TokenRejected, error.Message);
+        }
     }
 
     public async Task<RequestView> GetAsync(Caller caller, string id, CancellationToken cancellation)
@@ -97,7 +110,7 @@ internal sealed class RequestService(
             throw new RefusalException(new Refusal(RefusalCodes.Unknown, "There is no such request."));
         }
 
-        return views.Of(document, answer.At, caller.Service);
+        return views.Of(document, answer.At, caller.Service, caller.Service is null ? await lists.EarlierAsync(document, cancellation) : null);
     }
 
     /// <summary>The document and why this person may not decide it (null where they may).</summary>
@@ -108,8 +121,8 @@ internal sealed class RequestService(
         var document = answer.Document!;
         try
         {
-            var by = await evidence.DeciderAsync(document.Spec, caller.Token, cancellation);
-            return (document, answer.At, Eligibility.Check(document, by));
+            var by = await evidence.DeciderAsync(document.Spec, caller.Token, groups: true, cancellation);
+            return (document, answer.At, Eligibility.Check(document, by, answer.At));
         }
         catch (EvidenceRejectedException error)
         {
@@ -140,17 +153,29 @@ internal sealed class RequestService(
         return standing is { Disabled: false } && (standing.Enrolled || standing.SameAs.Contains(spec.Requester.Person, StringComparer.Ordinal));
     }
 
-    private async Task<RequestView> CommandAsync(string action, Caller caller, string id, RequestMessage message, CancellationToken cancellation)
+    private async Task<RequestView> CommandAsync(string action, Caller caller, string id, Func<RequestMessage> message, CancellationToken cancellation)
     {
         var answer = await SendAsync(action, caller, id, message, cancellation);
         return views.Of(answer.Document!, answer.At, caller.Service);
     }
 
-    private async Task<ActorAnswer> SendAsync(string action, Caller caller, string id, RequestMessage message, CancellationToken cancellation)
+    private async Task<ActorAnswer> SendAsync(string action, Caller caller, string id, Func<RequestMessage> make, CancellationToken cancellation)
     {
-        var answer = IsId(id)
-            ? await SendAsync(WorkflowTypes.Request, id, message, cancellation)
-            : new ActorAnswer(null, new Refusal(RefusalCodes.Unknown, "There is no such request."), false, default);
+        RequestMessage? message = null;
+        ActorAnswer answer;
+        try
+        {
+            message = make();
+            answer = IsId(id)
+                ? await SendAsync(WorkflowTypes.Request, id, message, cancellation)
+                : new ActorAnswer(null, new Refusal(RefusalCodes.Unknown, "There is no such request."), false, default);
+        }
+        catch (ProblemException problem)
+        {
+            await RefusedAsync(action, caller, id, problem.Code, message);
+            throw;
+        }
+
         if (answer.Refusal is not { } refusal)
         {
             return answer;
@@ -158,13 +183,39 @@ internal sealed class RequestService(
 
         if (refusal.Code != RefusalCodes.Unavailable)
         {
-            var attempt = message is DecideMessage decide ? (decide.Approve ? "approve" : "deny") : "";
-            await events.RefusedAsync(
-                action, caller.Person?.Person ?? "", caller.Person?.Name ?? "", id, refusal.Code,
-                new Dictionary<string, string> { ["caller"] = caller.Service ?? "person", ["attempt"] = attempt });
+            await RefusedAsync(action, caller, id, refusal.Code, message);
         }
 
         throw new RefusalException(refusal);
+    }
+
+    private async ValueTask RefusedAsync(string action, Caller caller, string id, string code, RequestMessage? message)
+    {
+        var (person, name) = (caller.Person?.Person ?? "", caller.Person?.Name ?? "");
+        var assertion = message switch
+        {
+            RedeemMessage redeem => redeem.Assertion,
+            WithdrawMessage withdraw => withdraw.Assertion,
+            _ => null,
+        };
+        if (assertion is { Length: > 0 })
+        {
+            try
+            {
+                // A service asked, but for somebody: where that is known it is said.
+                var session = await evidence.SessionAsync(assertion, CancellationToken.None);
+                (person, name) = (session.Person, session.Name);
+            }
+            catch (EvidenceRejectedException)
+            {
+                // Then nobody knows who it was.
+            }
+        }
+
+        var attempt = message is DecideMessage decide ? (decide.Approve ? "approve" : "deny") : "";
+        await events.RefusedAsync(
+            action, person, name, id.Length <= 64 ? id : "", code,
+            new Dictionary<string, string> { ["caller"] = caller.Service ?? "person", ["attempt"] = attempt });
     }
 
     private async ValueTask<ActorAnswer> SendAsync<TMessage>(string type, string id, TMessage message, CancellationToken cancellation)

@@ -10,7 +10,8 @@ internal sealed class RequestViews(PublicAddress address)
     /// <param name="document">The request.</param>
     /// <param name="now">The workflow's clock.</param>
     /// <param name="service">App id of the service that is shown it; null for a person. Only the one that asked sees the grant.</param>
-    public RequestView Of(RequestDocument document, DateTimeOffset now, string? service)
+    /// <param name="earlier">Earlier requests of the same person, a line each.</param>
+    public RequestView Of(RequestDocument document, DateTimeOffset now, string? service, IReadOnlyList<string>? earlier = null)
     {
         var spec = document.Spec;
         var state = State(document.StateAt(now));
@@ -36,19 +37,50 @@ internal sealed class RequestViews(PublicAddress address)
             Transaction = spec.Transaction,
             CreatedAt = document.CreatedAt,
             ExpiresAt = document.Deadline,
-            Grant = state == RequestState.Approved && service is not null && service == spec.AskedBy ? document.Grant : null,
+            Grant = (state == RequestState.Approved || spec.InEffect) && service is not null && service == spec.AskedBy ? document.Grant : null,
             Link = address.Of(spec.Id),
+            Assurance = Assurance(spec),
+            Window = Window(spec),
+            WindowBeganAt = document.WindowBeganAt,
+            Impact = spec.Impact is { } impact
+                ? new RequestImpact(
+                    impact.Relations, impact.EstimatedRows, impact.Notes,
+                    impact.DryRun is { } run ? new DryRunResult(run.Rows, run.Columns, run.Before, run.After) : null)
+                : null,
+            BreakGlassAllowed = spec.BreakGlassAllowed,
+            BreakGlass = document.BreakGlass is not null,
+            Review = document.Review is { } review
+                ? new RequestReview(review.DueAt, review.ClosedBy, review.ClosedByName, review.ClosedAt, review.Justified, review.Comment ?? "")
+                : null,
+            Revocation = document.Revocation is { } revoked ? new RequestRevocation(revoked.Person, revoked.Name, revoked.At, revoked.Comment) : null,
+            Earlier = earlier ?? [],
+            Extends = spec.Extends,
         };
     }
 
     public static IReadOnlyList<RequestRequirement> AllOf(RequestSpec spec) =>
         [.. spec.AllOf.Select(requirement => new RequestRequirement(requirement.AnyOf, requirement.Quorum))];
 
+    /// <summary>How an approver must have logged in; null for any login.</summary>
+    public static RequestAssurance? Assurance(RequestSpec spec) =>
+        spec.Assurance is { } assurance ? new RequestAssurance((int?)assurance.MaxAge?.TotalSeconds, assurance.Amr) : null;
+
+    /// <summary>The access window, or null.</summary>
+    public static AccessWindow? Window(RequestSpec spec) =>
+        spec.Window is { } window ? new AccessWindow((int)window.Length.TotalSeconds, window.Statements, window.Relations) : null;
+
+    /// <summary>Whether a kind changes what is enforced.</summary>
+    public static bool IsControl(RequestKind kind) => kind is not (RequestKind.Operation or RequestKind.AccessWindow);
+
     public static RequestKind Kind(WorkflowKind kind) => kind switch
     {
         WorkflowKind.Operation => RequestKind.Operation,
         WorkflowKind.Bundle => RequestKind.Bundle,
         WorkflowKind.Enrolment => RequestKind.Enrolment,
+        WorkflowKind.AccessWindow => RequestKind.AccessWindow,
+        WorkflowKind.IdentityLink => RequestKind.IdentityLink,
+        WorkflowKind.Retention => RequestKind.Retention,
+        WorkflowKind.Key => RequestKind.Key,
         _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "no such kind"),
     };
 
@@ -57,6 +89,10 @@ internal sealed class RequestViews(PublicAddress address)
         RequestKind.Operation => WorkflowKind.Operation,
         RequestKind.Bundle => WorkflowKind.Bundle,
         RequestKind.Enrolment => WorkflowKind.Enrolment,
+        RequestKind.AccessWindow => WorkflowKind.AccessWindow,
+        RequestKind.IdentityLink => WorkflowKind.IdentityLink,
+        RequestKind.Retention => WorkflowKind.Retention,
+        RequestKind.Key => WorkflowKind.Key,
         _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "no such kind"),
     };
 

@@ -4,7 +4,11 @@ namespace Countersign.Approval.Workflow;
 /// <param name="Code">One of <see cref="RefusalCodes"/>; stable, programs branch on it.</param>
 /// <param name="Message">For the person.</param>
 /// <param name="RetryAfter">When trying again makes sense; null where it doesn't.</param>
-public sealed record Refusal(string Code, string Message, TimeSpan? RetryAfter = null);
+public sealed record Refusal(string Code, string Message, TimeSpan? RetryAfter = null)
+{
+    /// <summary>The assurance that a new login must have; null where that isn't the reason.</summary>
+    public SpecAssurance? Assurance { get; init; }
+}
 
 /// <summary>Codes of refusals.</summary>
 public static class RefusalCodes
@@ -49,6 +53,14 @@ public static class RefusalCodes
     public const string TooManyPending = "too-many-pending";
     /// <summary>The same was denied a moment ago.</summary>
     public const string RecentlyDenied = "recently-denied";
+    /// <summary>The approver's login is too old, or lacks a method: log in again.</summary>
+    public const string AssuranceTooLow = "assurance-too-low";
+    /// <summary>The policy doesn't let the requester go ahead alone.</summary>
+    public const string BreakGlassNotAllowed = "break-glass-not-allowed";
+    /// <summary>There is nothing to review, or it was reviewed.</summary>
+    public const string NoReview = "no-open-review";
+    /// <summary>The request whose time is to be extended is another one, or over.</summary>
+    public const string NotExtendable = "not-extendable";
     /// <summary>The evidence (token, assertion) does not verify.</summary>
     public const string TokenRejected = "token-rejected";
     /// <summary>Something that is needed can't be reached; nothing was changed.</summary>

@@ -27,6 +27,12 @@ public sealed record Decider
     public bool BootstrapOpen { get; init; }
     /// <summary>Persons who count as the requester now (links may be newer than the request).</summary>
     public IReadOnlyList<string> RequesterSameAs { get; init; } = [];
+    /// <summary>When the person logged in.</summary>
+    public DateTimeOffset AuthenticatedAt { get; init; }
+    /// <summary>How: authentication methods of RFC 8176.</summary>
+    public IReadOnlyList<string> Amr { get; init; } = [];
+    /// <summary>False for a service account.</summary>
+    public bool Human { get; init; } = true;
     /// <summary>Those who approved before and could not any more: disabled, or no longer enrolled.</summary>
     public IReadOnlyList<string> Gone { get; init; } = [];
 }
@@ -35,7 +41,11 @@ public sealed record Decider
 /// <param name="By">Who.</param>
 /// <param name="Digest">The digest that they were shown.</param>
 /// <param name="Comment">May be empty.</param>
-public sealed record Approve(string Id, Decider By, string Digest, string Comment) : RequestCommand(Id);
+public sealed record Approve(string Id, Decider By, string Digest, string Comment) : RequestCommand(Id)
+{
+    /// <summary>Of an extension: why the other request can't be extended now; null where it can.</summary>
+    public Refusal? ExtensionRefused { get; init; }
+}
 
 /// <summary>A person refuses. One is enough.</summary>
 /// <param name="By">Who.</param>
@@ -64,6 +74,33 @@ public sealed record Redeem(string Id, string Service, string Person, string Con
 
 /// <summary>Takes an approval back. The requester or any enrolled person may: it only takes something away.</summary>
 public sealed record Revoke(string Id, Decider By, string Comment) : RequestCommand(Id);
+
+/// <summary>The requester goes ahead alone.</summary>
+/// <param name="By">The requester.</param>
+/// <param name="Digest">The digest that they were shown.</param>
+/// <param name="Reason">Why; must not be empty.</param>
+public sealed record BreakGlass(string Id, Decider By, string Digest, string Reason) : RequestCommand(Id);
+
+/// <summary>A person closes the review.</summary>
+/// <param name="By">Who.</param>
+/// <param name="Digest">The digest that they were shown.</param>
+/// <param name="Justified">What they found.</param>
+/// <param name="Comment">What they say to it; must not be empty.</param>
+public sealed record CloseReview(string Id, Decider By, string Digest, bool Justified, string Comment) : RequestCommand(Id);
+
+/// <summary>Another request, which was approved, gives this one more time.</summary>
+/// <param name="Extension">That request, as its grant says.</param>
+public sealed record Extend(string Id, ExtensionGrant Extension) : RequestCommand(Id);
+
+/// <summary>What the grant of an extension says.</summary>
+/// <param name="Request">The extension's own request id.</param>
+/// <param name="Extends">What it extends.</param>
+/// <param name="Person">Its requester.</param>
+/// <param name="Connection">Its connection.</param>
+/// <param name="Digest">Its request digest.</param>
+/// <param name="ApprovedAt">When it was approved: the new time counts from there.</param>
+/// <param name="Until">Until when what was approved may be redeemed, where no window runs.</param>
+public sealed record ExtensionGrant(string Request, string Extends, string Person, string Connection, string Digest, DateTimeOffset ApprovedAt, DateTimeOffset Until);
 
 /// <summary>The clock. Also what a reader sends to see the state of now.</summary>
 public sealed record Wake() : RequestCommand("");

@@ -30,8 +30,16 @@ public enum WorkflowKind
     [JsonStringEnumMemberName("operation")] Operation,
     /// <summary>A policy bundle.</summary>
     [JsonStringEnumMemberName("bundle")] Bundle,
-    /// <summary>An enrolment or a link between principals.</summary>
+    /// <summary>An enrolment.</summary>
     [JsonStringEnumMemberName("enrolment")] Enrolment,
+    /// <summary>Time in which a scope may be used.</summary>
+    [JsonStringEnumMemberName("access_window")] AccessWindow,
+    /// <summary>A link between persons or principals, or an owner of a service account.</summary>
+    [JsonStringEnumMemberName("identity_link")] IdentityLink,
+    /// <summary>How long recordings are kept.</summary>
+    [JsonStringEnumMemberName("retention")] Retention,
+    /// <summary>A key that others trust.</summary>
+    [JsonStringEnumMemberName("key")] Key,
 }
 
 /// <summary>One thing that is to happen.</summary>
@@ -50,6 +58,32 @@ public sealed record SpecRequirement(IReadOnlyList<string> AnyOf, int Quorum);
 /// <param name="Name">Display name.</param>
 /// <param name="SameAs">Persons who count as the same one when the request was made, <paramref name="Person"/> included.</param>
 public sealed record SpecRequester(string Person, string Name, IReadOnlyList<string> SameAs);
+
+/// <summary>How an approver must have logged in.</summary>
+/// <param name="MaxAge">Oldest login; null for any.</param>
+/// <param name="Amr">Methods that must all have been used.</param>
+public sealed record SpecAssurance(TimeSpan? MaxAge, IReadOnlyList<string> Amr);
+
+/// <summary>An access window.</summary>
+/// <param name="Length">How long it is, from its first use.</param>
+/// <param name="Statements">Command tags that lie in it.</param>
+/// <param name="Relations">Relations that lie in it.</param>
+public sealed record SpecWindow(TimeSpan Length, IReadOnlyList<string> Statements, IReadOnlyList<string> Relations);
+
+/// <summary>An estimate of what it would do, for the approver; never part of what is approved.</summary>
+/// <param name="Relations">Relations touched, with how.</param>
+/// <param name="EstimatedRows">The planner's estimate, or null.</param>
+/// <param name="Notes">Sentences.</param>
+/// <param name="DryRun">What a run that was rolled back showed, or null.</param>
+public sealed record SpecImpact(IReadOnlyList<string> Relations, long? EstimatedRows, IReadOnlyList<string> Notes, SpecDryRun? DryRun);
+
+/// <summary>Result of a run that was rolled back.</summary>
+/// <param name="Rows">Rows affected.</param>
+/// <param name="Columns">Columns of the sample.</param>
+/// <param name="Before">Sample before, masked.</param>
+/// <param name="After">The same rows after.</param>
+public sealed record SpecDryRun(
+    long Rows, IReadOnlyList<string> Columns, IReadOnlyList<IReadOnlyList<string?>> Before, IReadOnlyList<IReadOnlyList<string?>> After);
 
 /// <summary>What is asked for. Never changes once the request is open, except for a reason that is supplied later.</summary>
 public sealed record RequestSpec
@@ -91,7 +125,22 @@ public sealed record RequestSpec
     /// <summary>How long it may be redeemed after the approval.</summary>
     public required TimeSpan GrantLifetime { get; init; }
 
+    /// <summary>How an approver must have logged in; null for any login.</summary>
+    public SpecAssurance? Assurance { get; init; }
+    /// <summary>Exactly for <see cref="WorkflowKind.AccessWindow"/>.</summary>
+    public SpecWindow? Window { get; init; }
+    /// <summary>Whether the requester may go ahead alone.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public bool BreakGlassAllowed { get; init; }
+    /// <summary>What it would do, or null.</summary>
+    public SpecImpact? Impact { get; init; }
+    /// <summary>True where it has taken effect already and is only reviewed.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public bool InEffect { get; init; }
+    /// <summary>The request whose time this one asks to extend, or null.</summary>
+    public string? Extends { get; init; }
+
     /// <summary>True where it changes what is enforced (invariant I3).</summary>
     [JsonIgnore]
-    public bool IsControl => Kind != WorkflowKind.Operation;
+    public bool IsControl => Kind is not (WorkflowKind.Operation or WorkflowKind.AccessWindow);
 }

@@ -4,8 +4,11 @@ namespace Countersign.Approval.Workflow;
 /// The life of one approval request, as a pure function: a document and a command in, the next document and what became of the command
 /// out. It knows no clock, store, token or network; <see cref="WorkflowRunner{TDocument,TCommand,TEffect}"/> gives it those.
 /// </summary>
-public sealed class RequestWorkflow : IWorkflow<RequestDocument, RequestCommand>
+/// <param name="reviewWithin">How soon what one person did alone must be reviewed; null for a day.</param>
+public sealed partial class RequestWorkflow(TimeSpan? reviewWithin = null) : IWorkflow<RequestDocument, RequestCommand>
 {
+    private readonly TimeSpan _reviewWithin = reviewWithin ?? TimeSpan.FromDays(1);
+
     /// <inheritdoc/>
     public Step<RequestDocument> Apply(RequestDocument? document, RequestCommand command, DateTimeOffset now)
     {
@@ -15,20 +18,36 @@ public sealed class RequestWorkflow : IWorkflow<RequestDocument, RequestCommand>
             return command is Open open ? OpenNew(open, now) : Refuse(null, RefusalCodes.Unknown, "There is no such request.");
         }
 
-        // The persisted deadline decides, before anything else looks at the state: a wake-up that came late changes nothing.
-        var current = document.StateAt(now) == document.State
-            ? document
-            : Move(document, "", "deadline", WorkflowState.Expired, "", "", now, "") with { Deadline = document.Deadline };
+        // The persisted deadlines decide, before anything else looks at the state: a wake-up that came late changes nothing.
+        var before = document.WithOutbox([]);
+        var current = before.StateAt(now) == before.State
+            ? before
+            : Move(before, "", "deadline", WorkflowState.Expired, "", "", now, "") with { Deadline = before.Deadline };
+        if (current.Review is { IsOpen: true, Overdue: false } review && now >= review.DueAt)
+        {
+            current = Move(current, "", "overdue", current.State, "", "", now, "") with { Deadline = current.Deadline, Review = review with { Overdue = true } };
+        }
+
         var step = Decide(current, command, now);
-        return step.Changed || ReferenceEquals(current, document) ? step : step with { Document = current, Changed = true };
+        return step.Changed
+            ? step
+            : ReferenceEquals(current, before) ? step with { Document = document } : step with { Document = current, Changed = true };
     }
 
-    private static Step<RequestDocument> Decide(RequestDocument document, RequestCommand command, DateTimeOffset now)
+    private Step<RequestDocument> Decide(RequestDocument document, RequestCommand command, DateTimeOffset now)
     {
         if (command is Redeem redeem)
         {
             // Before the check for repeated commands: a redemption id that is used for something else must be refused.
             return OnRedeem(document, redeem, now);
+        }
+
+        if (command is Open again)
+        {
+            // Its id is the request's: known or not, what it opens must be the same.
+            return again.Spec.Id == document.Spec.Id && again.Spec.Digest == document.Spec.Digest && again.Spec.Requester.Person == document.Spec.Requester.Person
+                ? Unchanged(document)
+                : Refuse(document, RefusalCodes.IdTaken, "The id belongs to another request.");
         }
 
         if (command.Id.Length > 0 && document.Seen.Contains(command.Id, StringComparer.Ordinal))
@@ -38,34 +57,35 @@ public sealed class RequestWorkflow : IWorkflow<RequestDocument, RequestCommand>
 
         return command switch
         {
-            Open open => open.Spec.Id == document.Spec.Id && open.Spec.Digest == document.Spec.Digest && open.Spec.Requester.Person == document.Spec.Requester.Person
-                ? Unchanged(document)
-                : Refuse(document, RefusalCodes.IdTaken, "The id belongs to another request."),
             Approve approve => OnApprove(document, approve, now),
             Deny deny => OnDeny(document, deny, now),
             Explain explain => OnExplain(document, explain, now),
             Withdraw withdraw => OnWithdraw(document, withdraw, now),
             Revoke revoke => OnRevoke(document, revoke, now),
+            BreakGlass alone => OnBreakGlass(document, alone, now),
+            CloseReview review => OnReview(document, review, now),
+            Extend extend => OnExtend(document, extend, now),
             Wake => Unchanged(document),
             _ => throw new ArgumentOutOfRangeException(nameof(command), command.GetType().Name, "not a command of a request"),
         };
     }
 
-    private static Step<RequestDocument> OpenNew(Open open, DateTimeOffset now)
+    private Step<RequestDocument> OpenNew(Open open, DateTimeOffset now)
     {
-        var transition = Transitions.Find(null, "open", WorkflowState.Pending);
+        // What only takes access away has happened: it is born with its review, and nothing waits for it.
+        var spec = open.Spec;
+        var to = spec.InEffect ? WorkflowState.Consumed : WorkflowState.Pending;
+        var transition = Transitions.Find(null, spec.InEffect ? "report" : "open", to);
         var document = new RequestDocument
         {
             Version = 1,
-            Spec = open.Spec,
-            State = WorkflowState.Pending,
+            Spec = spec,
+            State = to,
             CreatedAt = now,
-            Deadline = now + open.Spec.Timeout,
+            Deadline = spec.InEffect ? now : now + spec.Timeout,
+            Review = spec.InEffect ? new Review(now + _reviewWithin) : null,
             Seen = open.Id.Length > 0 ? [open.Id] : [],
-            Outbox =
-            [
-                new RequestEffect(1, WorkflowState.Pending, transition.Action, open.Spec.Requester.Person, open.Spec.Requester.Name, now, open.Spec.Reason),
-            ],
+            Outbox = [new RequestEffect(1, to, transition.Action, spec.Requester.Person, spec.Requester.Name, now, spec.Reason)],
         };
         return new Step<RequestDocument>(document, Changed: true, null, Fresh: true);
     }
@@ -87,7 +107,7 @@ public sealed class RequestWorkflow : IWorkflow<RequestDocument, RequestCommand>
         }
 
         var bootstrap = document.Spec.IsControl && by.BootstrapOpen && !by.Disabled && by.Person == document.Spec.Requester.Person;
-        if (!bootstrap && Eligibility.Check(document, by) is { } refusal)
+        if (!bootstrap && Eligibility.Check(document, by, now) is { } refusal)
         {
             return new Step<RequestDocument>(document, false, refusal, false);
         }
@@ -115,6 +135,14 @@ public sealed class RequestWorkflow : IWorkflow<RequestDocument, RequestCommand>
             return Done(Move(document, command.Id, "approve", WorkflowState.Pending, by.Person, by.Name, now, command.Comment) with { Votes = votes });
         }
 
+        if (document.Spec.Extends is not null)
+        {
+            // Nothing is redeemed under an extension itself: all it gives is time for the other request, which the shell tells after the save.
+            return command.ExtensionRefused is { } over
+                ? new Step<RequestDocument>(document, false, over, false)
+                : Done(Move(document, command.Id, "approve", WorkflowState.Consumed, by.Person, by.Name, now, command.Comment) with { Votes = votes, ApprovedAt = now });
+        }
+
         var approved = Move(document, command.Id, "approve", WorkflowState.Approved, by.Person, by.Name, now, command.Comment);
         return Done(approved with { Votes = votes, ApprovedAt = now, Deadline = now + document.Spec.GrantLifetime, Bootstrap = bootstrap });
     }
@@ -132,7 +160,7 @@ public sealed class RequestWorkflow : IWorkflow<RequestDocument, RequestCommand>
             return NotPending(document);
         }
 
-        if (Eligibility.Check(document, by) is { } refusal)
+        if (Eligibility.Check(document, by, now) is { } refusal)
         {
             return new Step<RequestDocument>(document, false, refusal, false);
         }
@@ -211,13 +239,23 @@ public sealed class RequestWorkflow : IWorkflow<RequestDocument, RequestCommand>
             return Refuse(document, RefusalCodes.NotEnrolled, "Only the requester or an enrolled person can revoke an approval.");
         }
 
-        return document.State switch
+        if (document.State == WorkflowState.Revoked)
         {
-            WorkflowState.Revoked => Unchanged(document),
-            WorkflowState.Approved => Done(Move(document, command.Id, "revoke", WorkflowState.Revoked, by.Person, by.Name, now, command.Comment)),
-            WorkflowState.Expired => NotPending(document),
-            _ => Refuse(document, RefusalCodes.WrongState, $"The request is {Name(document.State)}, not approved."),
-        };
+            return Unchanged(document);
+        }
+
+        // What was redeemed is running perhaps, whatever became of the request since: a revocation is what ends it.
+        if (document.State == WorkflowState.Approved || (document.State != WorkflowState.Pending && document.MayRun(now)))
+        {
+            return Done(Move(document, command.Id, "revoke", WorkflowState.Revoked, by.Person, by.Name, now, command.Comment) with
+            {
+                Revocation = new Revocation(by.Person, by.Name, now, command.Comment),
+            });
+        }
+
+        return document.State == WorkflowState.Expired
+            ? NotPending(document)
+            : Refuse(document, RefusalCodes.WrongState, $"The request is {Name(document.State)}, and nothing can run under it any more.");
     }
 
     private static Step<RequestDocument> OnRedeem(RequestDocument document, Redeem command, DateTimeOffset now)
@@ -237,6 +275,11 @@ public sealed class RequestWorkflow : IWorkflow<RequestDocument, RequestCommand>
         if (command.Id.Length == 0)
         {
             return Refuse(document, RefusalCodes.Invalid, "A redemption needs an id.");
+        }
+
+        if (spec.Window is not null)
+        {
+            return OnRedeemWindow(document, command, now);
         }
 
         if (document.Redemptions.FirstOrDefault(redemption => redemption.Id == command.Id) is { } earlier)
@@ -268,10 +311,9 @@ public sealed class RequestWorkflow : IWorkflow<RequestDocument, RequestCommand>
             return Refuse(document, RefusalCodes.OutOfOrder, $"Operations are redeemed in order; the next one is number {next}.");
         }
 
-        if (!document.Bootstrap && document.Votes.Any(vote => command.Gone.Contains(vote.Person))
-            && Quorum.Missing(spec.AllOf, [.. document.Votes.Where(vote => !command.Gone.Contains(vote.Person))]) > 0)
+        if (Lapsed(document, command) is { } lapsed)
         {
-            return Refuse(document, RefusalCodes.WrongState, "Somebody who approved it may approve no longer: ask again.");
+            return lapsed;
         }
 
         if (command.Digest != spec.Operations[next].Digest)
@@ -297,7 +339,8 @@ public sealed class RequestWorkflow : IWorkflow<RequestDocument, RequestCommand>
             State = to,
             Deadline = Transitions.IsTerminal(to) ? now : document.Deadline,
             Seen = seen,
-            Outbox = [new RequestEffect(version, to, transition.Action, person, name, now, comment)],
+            // One command may bring about several changes: a deadline that had passed, then its own.
+            Outbox = [.. document.Outbox, new RequestEffect(version, to, transition.Action, person, name, now, comment)],
         };
     }
 

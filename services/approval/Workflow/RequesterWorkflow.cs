@@ -1,68 +1,24 @@
-using System.Text.Json.Serialization;
-
 namespace Countersign.Approval.Workflow;
-
-/// <summary>A request that a person has made and that may still matter for the next one.</summary>
-/// <param name="Request">Request id.</param>
-/// <param name="Key">Kind and digests: the same key is the same thing asked again.</param>
-/// <param name="AllOf">Who had to agree.</param>
-public sealed record RequesterEntry(string Request, string Key, IReadOnlyList<SpecRequirement> AllOf);
-
-/// <summary>A denial that is not long ago.</summary>
-public sealed record RequesterDenial(string Key, DateTimeOffset At);
-
-/// <summary>The request that must be opened once the document that holds this is saved.</summary>
-public sealed record OpenEffect(long Version, RequestSpec Spec) : IEffect;
-
-/// <summary>What is known of one person as requester. One document a person, so that what two clients ask at once is seen by one actor.</summary>
-public sealed record RequesterDocument : IWorkflowDocument<RequesterDocument, OpenEffect>
-{
-    /// <summary>Version of the format.</summary>
-    public int Format { get; init; } = 1;
-    /// <summary>Grows by one with every change.</summary>
-    public required long Version { get; init; }
-    /// <summary>Person id.</summary>
-    public required string Person { get; init; }
-    /// <summary>Requests that were not over when last looked at.</summary>
-    public IReadOnlyList<RequesterEntry> Entries { get; init; } = [];
-    /// <summary>Recent denials.</summary>
-    public IReadOnlyList<RequesterDenial> Denials { get; init; } = [];
-    /// <inheritdoc/>
-    public IReadOnlyList<OpenEffect> Outbox { get; init; } = [];
-
-    /// <inheritdoc/>
-    [JsonIgnore]
-    public DateTimeOffset? WakeAt => null;
-
-    /// <inheritdoc/>
-    public RequesterDocument WithOutbox(IReadOnlyList<OpenEffect> outbox) => this with { Outbox = outbox };
-}
-
-/// <summary>How a request that was made earlier stands now.</summary>
-/// <param name="Request">Request id.</param>
-/// <param name="State">State now.</param>
-/// <param name="Redeemed">How many of its operations were redeemed.</param>
-/// <param name="Ended">When its terminal state was reached.</param>
-public sealed record Observation(string Request, WorkflowState State, int Redeemed, DateTimeOffset Ended);
-
-/// <summary>A command to a requester.</summary>
-public abstract record RequesterCommand;
-
-/// <summary>Asks for something: attaches to an earlier request, or opens a new one.</summary>
-/// <param name="Spec">What is asked for.</param>
-/// <param name="Observed">How the requests of the document stand now; one that is missing was never opened.</param>
-public sealed record Ask(RequestSpec Spec, IReadOnlyList<Observation> Observed) : RequesterCommand;
-
-/// <summary>Nothing: lets the runner bring about what is left.</summary>
-public sealed record Nudge : RequesterCommand;
 
 /// <summary>Limits against fatigue of approvers.</summary>
 /// <param name="MaxPending">Pending requests a person may have.</param>
-/// <param name="BackOff">How long after a denial the same may not be asked again.</param>
-public sealed record RequesterLimits(int MaxPending, TimeSpan BackOff)
+/// <param name="BackOff">How long after a first denial the same may not be asked again; doubles with each further one.</param>
+/// <param name="MaxBackOff">Longest back-off.</param>
+public sealed record RequesterLimits(int MaxPending, TimeSpan BackOff, TimeSpan MaxBackOff)
 {
-    /// <summary>5 pending, 60 s.</summary>
-    public static RequesterLimits Default { get; } = new(5, TimeSpan.FromSeconds(60));
+    /// <summary>How long a denial is remembered for the next back-off.</summary>
+    public static readonly TimeSpan Memory = TimeSpan.FromDays(1);
+
+    /// <summary>5 pending, 60 s to 1 h.</summary>
+    public static RequesterLimits Default { get; } = new(5, TimeSpan.FromSeconds(60), TimeSpan.FromHours(1));
+
+    /// <summary>How long to wait after the n-th denial of the same.</summary>
+    public TimeSpan After(int denials)
+    {
+        // 30 doublings of a second are 34 years: no overflow, and the bound decides long before.
+        var wait = BackOff * Math.Pow(2, Math.Clamp(denials - 1, 0, 30));
+        return wait < MaxBackOff ? wait : BackOff > MaxBackOff ? BackOff : MaxBackOff;
+    }
 }
 
 /// <summary>One person's requests: the same merges, not too many at once, none again right after a denial.</summary>
@@ -71,19 +27,50 @@ public sealed class RequesterWorkflow(RequesterLimits limits) : IWorkflow<Reques
     /// <summary>Approved requests a person may leave unredeemed; bounds the document.</summary>
     public const int MaxOpen = 100;
 
-    /// <summary>Kind and digests of a request as one text.</summary>
+    /// <summary>Denials that are remembered; bounds the document.</summary>
+    public const int MaxDenials = 200;
+
+    /// <summary>What is asked for as one text: the same text is the same thing asked again.</summary>
     public static string KeyOf(RequestSpec spec)
     {
         ArgumentNullException.ThrowIfNull(spec);
-        return $"{spec.Kind}:{spec.AskedBy}:{spec.Connection}:{spec.Digest}";
+        var key = $"{spec.Kind}:{spec.AskedBy}:{spec.Connection}:{spec.Digest}";
+        if (spec.Window is { } window)
+        {
+            // The scope is what counts, whatever digest came with it.
+            key += $":{window.Length.TotalSeconds:0}:{string.Join(',', window.Statements)}:{string.Join(',', window.Relations)}";
+        }
+
+        return spec.Extends is null ? key : $"{key}:{spec.Extends}";
     }
 
-    /// <summary>The request that an ask of this spec leads to in a document: the last that covers it.</summary>
-    public static string? RequestOf(RequesterDocument document, RequestSpec spec)
+    /// <summary>The request that serves what is asked for: the one opened for it, or an earlier one and where in its list it begins.</summary>
+    public static Attachment? Find(RequesterDocument document, RequestSpec spec, IReadOnlyList<Observation> observed)
     {
         ArgumentNullException.ThrowIfNull(document);
         ArgumentNullException.ThrowIfNull(spec);
-        return document.Entries.LastOrDefault(entry => entry.Key == KeyOf(spec) && Quorum.Covers(entry.AllOf, spec.AllOf))?.Request;
+        ArgumentNullException.ThrowIfNull(observed);
+        if (document.Entries.FirstOrDefault(entry => entry.Request == spec.Id) is { } own)
+        {
+            return new Attachment(own.Request, 0);
+        }
+
+        var open = observed.Where(each => each.State is WorkflowState.Pending or WorkflowState.Approved).ToDictionary(each => each.Request, StringComparer.Ordinal);
+        var usable = document.Entries.Where(entry => open.TryGetValue(entry.Request, out var observation) && Covers(entry, observation, spec)).ToList();
+        var key = KeyOf(spec);
+        if (usable.LastOrDefault(entry => entry.Key == key && (spec.Window is not null || open[entry.Request].Redeemed == 0)) is { } same)
+        {
+            return new Attachment(same.Request, 0);
+        }
+
+        // A part of a list that comes next in it; what was approved before what still waits.
+        return spec.Kind != WorkflowKind.Operation || spec.Extends is not null
+            ? null
+            : usable.Select(entry => open[entry.Request])
+                .Where(each => IsNext(each, spec))
+                .OrderByDescending(each => each.State == WorkflowState.Approved)
+                .Select(each => new Attachment(each.Request, each.Redeemed))
+                .FirstOrDefault();
     }
 
     /// <inheritdoc/>
@@ -94,54 +81,93 @@ public sealed class RequesterWorkflow(RequesterLimits limits) : IWorkflow<Reques
             return new Step<RequesterDocument>(document, Changed: false, null, Fresh: false);
         }
 
-        var current = Refresh(document ?? new RequesterDocument { Version = 0, Person = ask.Spec.Requester.Person }, ask.Observed, now);
-        var open = ask.Observed.ToDictionary(observation => observation.Request, StringComparer.Ordinal);
-        var key = KeyOf(ask.Spec);
-        var attachable = current with { Entries = [.. current.Entries.Where(entry => open[entry.Request].Redeemed == 0)] };
-        if (RequestOf(attachable, ask.Spec) is not null)
+        var spec = ask.Spec;
+        var current = Refresh(document ?? new RequesterDocument { Version = 0, Person = spec.Requester.Person }, ask.Observed, now);
+        if (spec.InEffect)
         {
-            return new Step<RequesterDocument>(attachable, Changed: false, null, Fresh: false);
+            // It has happened: nothing to merge with, nothing to wait for, and never to be refused.
+            return Open(current, spec, remember: false);
         }
 
-        if (current.Denials.FirstOrDefault(denial => denial.Key == key) is { } denial)
+        if (Find(current, spec, ask.Observed) is not null)
         {
-            var wait = denial.At + limits.BackOff - now;
+            return new Step<RequesterDocument>(current, Changed: false, null, Fresh: false);
+        }
+
+        if (ask.ExtensionRefused is { } notExtendable)
+        {
+            return new Step<RequesterDocument>(current, Changed: false, notExtendable, Fresh: false);
+        }
+
+        var key = KeyOf(spec);
+        if (current.Denials.LastOrDefault(denial => denial.Key == key) is { } denial && denial.At + limits.After(denial.Count) - now is { Ticks: > 0 } wait)
+        {
             return Refuse(current, RefusalCodes.RecentlyDenied, $"The same was denied a moment ago. Ask again in {Math.Ceiling(wait.TotalSeconds)} s, or talk to the approver.", wait);
         }
 
-        if (current.Entries.Count(entry => open[entry.Request].State == WorkflowState.Pending) >= limits.MaxPending)
+        if (current.Entries.Count(entry => ask.Observed.Any(each => each.Request == entry.Request && each.State == WorkflowState.Pending)) >= limits.MaxPending)
         {
             return Refuse(
                 current, RefusalCodes.TooManyPending,
                 $"You have {limits.MaxPending} pending requests already. Withdraw one, or wait until one is decided.", TimeSpan.FromSeconds(30));
         }
 
-        if (current.Entries.Count >= MaxOpen)
-        {
-            return Refuse(current, RefusalCodes.TooManyPending, "You have too many approved requests that were not run. Run or withdraw some.", TimeSpan.FromSeconds(30));
-        }
+        return current.Entries.Count >= MaxOpen
+            ? Refuse(current, RefusalCodes.TooManyPending, "You have too many approved requests that were not run. Run or withdraw some.", TimeSpan.FromSeconds(30))
+            : Open(current, spec, remember: true);
+    }
 
-        var version = current.Version + 1;
-        var asked = current with
+    private static Step<RequesterDocument> Open(RequesterDocument document, RequestSpec spec, bool remember)
+    {
+        var version = document.Version + 1;
+        var asked = document with
         {
             Version = version,
-            Entries = [.. current.Entries, new RequesterEntry(ask.Spec.Id, key, ask.Spec.AllOf)],
-            Outbox = [new OpenEffect(version, ask.Spec)],
+            Entries = remember ? [.. document.Entries, new RequesterEntry(spec.Id, KeyOf(spec), spec.AllOf)] : document.Entries,
+            Outbox = [new OpenEffect(version, spec)],
         };
         return new Step<RequesterDocument>(asked, Changed: true, null, Fresh: true);
     }
 
+    // Attached to on weaker terms than those asked now it would be approved, refused at redemption, and attached to again until it expired.
+    private static bool Covers(RequesterEntry entry, Observation observation, RequestSpec spec) =>
+        Quorum.Covers(entry.AllOf, spec.AllOf)
+        && Eligibility.Covers(observation.Assurance, spec.Assurance)
+        && (spec.BreakGlassAllowed || !observation.BreakGlassAllowed)
+        && (!spec.ReasonRequired || observation.HasReason);
+
+    private static bool IsNext(Observation list, RequestSpec spec)
+    {
+        if (list.Kind != WorkflowKind.Operation || list.AskedBy != spec.AskedBy || list.Connection != spec.Connection || list.Extends
+            || list.Redeemed + spec.Operations.Count > list.Digests.Count)
+        {
+            return false;
+        }
+
+        for (var index = 0; index < spec.Operations.Count; index++)
+        {
+            if (list.Digests[list.Redeemed + index] != spec.Operations[index].Digest)
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
     // Drops what is over; a denial is remembered for the back-off.
-    private RequesterDocument Refresh(RequesterDocument document, IReadOnlyList<Observation> observed, DateTimeOffset now)
+    private static RequesterDocument Refresh(RequesterDocument document, IReadOnlyList<Observation> observed, DateTimeOffset now)
     {
         var entries = new List<RequesterEntry>();
-        var denials = document.Denials.ToList();
+        var denials = document.Denials.Where(denial => denial.At + RequesterLimits.Memory > now).ToList();
         foreach (var entry in document.Entries)
         {
             var observation = observed.FirstOrDefault(each => each.Request == entry.Request);
             if (observation is { State: WorkflowState.Denied })
             {
-                denials.Add(new RequesterDenial(entry.Key, observation.Ended));
+                var earlier = denials.Where(denial => denial.Key == entry.Key).Sum(denial => denial.Count);
+                denials.RemoveAll(denial => denial.Key == entry.Key);
+                denials.Add(new RequesterDenial(entry.Key, observation.Ended) { Count = earlier + 1 });
             }
             else if (observation is not null && !Transitions.IsTerminal(observation.State))
             {
@@ -149,8 +175,7 @@ public sealed class RequesterWorkflow(RequesterLimits limits) : IWorkflow<Reques
             }
         }
 
-        denials.RemoveAll(denial => denial.At + limits.BackOff <= now);
-        return document with { Entries = entries, Denials = denials };
+        return document with { Entries = entries, Denials = [.. denials.TakeLast(MaxDenials)] };
     }
 
     private static Step<RequesterDocument> Refuse(RequesterDocument document, string code, string message, TimeSpan retryAfter) =>

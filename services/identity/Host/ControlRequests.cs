@@ -192,7 +192,7 @@ internal sealed partial class ControlRequests(
             throw new TokenRejectedException("the grant is for something else");
         }
 
-        var same = SamePersons.Of(pending.Requester, await persons.AllAsync(cancellation));
+        var same = await persons.SameAsync(pending.Requester, cancellation);
         var others = grant.Approvers.Select(approver => approver.Person).Where(person => !same.Contains(person)).Distinct().Count();
         var alone = grant.Bootstrap && await bootstrap.IsOpenForAsync(pending.Requester, cancellation);
         if (others == 0 && !alone)

@@ -37,7 +37,8 @@ internal static class TokenRoutes
         group.MapGet("/v1/login", (ProviderOptions provider, IdentityOptions options) => new LoginView(
             provider.Issuer, provider.ClientId, provider.EffectiveScopes(),
             options.DevIssuer.Enabled && provider.Issuer == Federation.DevIssuer.DevIssuerService.IssuerOf(options.BaseUrl)));
-        group.MapPost("/v1/tokens", ExchangeAsync);
+        // A login code is the one grant of a service: CallingServiceAsync.
+        group.MapPost("/v1/tokens", ExchangeAsync).IsCalledBy(AppIds.Approval);
         group.MapGet("/v1/beacon", (Beacon beacon) => Results.Json(beacon.Sign())).RequireCaller(
             AppIds.Identity, Callers.Services, AppIds.Proxy, AppIds.Approval, AppIds.Policy, AppIds.Recorder);
     }

@@ -2,6 +2,8 @@ using Countersign.Approval.Contracts;
 using Countersign.Platform.Ports;
 using Countersign.Platform.Tokens;
 using Countersign.Policy.Contracts;
+using Countersign.Policy.Engine;
+using Countersign.Policy.Language;
 
 namespace Countersign.Policy.Bundles;
 
@@ -27,6 +29,11 @@ public sealed record VerifiedBundle(Bundle Bundle, string Digest, GrantClaims Gr
 /// </summary>
 public sealed class BundleVerifier(ITrustedKeys trusted)
 {
+    private const long MaxBefore = 2L * BundleCodec.MaxPayload;
+
+    /// <summary>Most bundles in a row that one person alone put into force by taking away; then others must agree to one.</summary>
+    public const int MaxRemovals = 16;
+
     /// <summary>Verifies an envelope.</summary>
     /// <param name="envelope">As it came.</param>
     /// <param name="highest">The highest bundle seen so far; null for none.</param>
@@ -36,6 +43,57 @@ public sealed class BundleVerifier(ITrustedKeys trusted)
     public async ValueTask<VerifiedBundle> VerifyAsync(BundleEnvelope envelope, BundleMark? highest, DateTimeOffset now, CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(envelope);
+        var before = envelope.Before ?? [];
+        Require(before.Count <= MaxRemovals && before.All(each => each is { Before: null or { Count: 0 } }), "it follows too many bundles, or in the wrong way");
+        Require(before.Sum(each => (long)(each.Payload?.Length ?? 0)) <= MaxBefore, "the bundles that it follows are too large");
+        var line = new List<VerifiedBundle>(before.Count + 1);
+        foreach (var each in before.Append(envelope))
+        {
+            var verified = await VerifyOneAsync(each, now, cancellation).ConfigureAwait(false);
+            RequireLine(line.LastOrDefault(), verified);
+            line.Add(verified);
+        }
+
+        var last = line[^1];
+        if (highest is not null)
+        {
+            Require(last.Bundle.Version >= highest.Version, $"version {last.Bundle.Version} is older than {highest.Version}, which was seen before");
+            var same = line.Find(each => each.Bundle.Version == highest.Version);
+            Require(same is null || same.Digest == highest.Digest, $"it is another bundle of version {highest.Version} than the one seen before");
+
+            // A removal is one from what was in force: passing over one that was seen would give back what that one took.
+            Require(same is not null || line[0].Bundle.Version > highest.Version, $"it doesn't follow version {highest.Version}, which was seen before");
+        }
+
+        return last;
+    }
+
+    /// <summary>I3: what others approved stands for itself; what one person put into force alone must follow it and take away only.</summary>
+    private static void RequireLine(VerifiedBundle? before, VerifiedBundle next)
+    {
+        if (before is null)
+        {
+            Require(!next.Grant.Removal, "it says that it only takes away, but not from which bundle");
+            return;
+        }
+
+        Require(next.Grant.Removal, "it was approved and follows nothing");
+        Require(next.Bundle.Version > before.Bundle.Version && next.InForceSince >= before.InForceSince, "the bundles are not in their order");
+        string? more;
+        try
+        {
+            more = Removal.WhyNot(before.Bundle, next.Bundle);
+        }
+        catch (PolicyFormatException error)
+        {
+            throw new BundleRejectedException("its documents can't be compared with those before", error);
+        }
+
+        Require(more is null, $"it does more than taking away: {more}");
+    }
+
+    private async ValueTask<VerifiedBundle> VerifyOneAsync(BundleEnvelope envelope, DateTimeOffset now, CancellationToken cancellation)
+    {
         var payload = BundleCodec.Payload(envelope);
         var digest = BundleCodec.Digest(payload);
         BundleSignatureClaims signature;
@@ -53,9 +111,7 @@ public sealed class BundleVerifier(ITrustedKeys trusted)
         }
 
         Require(signature.Digest == digest, "policy signed another payload");
-        Require(grant.Kind == RequestKind.Bundle, "the grant is for something else than a bundle");
-        Require(grant.Digests is [var approved] && approved == digest, "another payload was approved");
-        RequireApprovers(grant);
+        RequireGrant(grant, digest);
 
         // The grant need not be good now: what counts is that it was when policy put the bundle into force.
         var since = DateTimeOffset.FromUnixTimeSeconds(signature.IssuedAt);
@@ -66,12 +122,6 @@ public sealed class BundleVerifier(ITrustedKeys trusted)
 
         var bundle = BundleCodec.Decode(payload);
         Require(bundle.Version == signature.Version && bundle.Version > 0, "the version signed is another one than the payload's");
-        if (highest is not null)
-        {
-            Require(bundle.Version >= highest.Version, $"version {bundle.Version} is older than {highest.Version}, which was seen before");
-            Require(bundle.Version > highest.Version || digest == highest.Digest, $"it is another bundle of version {bundle.Version} than the one seen before");
-        }
-
         return new VerifiedBundle(bundle, digest, grant, since);
     }
 
@@ -90,10 +140,19 @@ public sealed class BundleVerifier(ITrustedKeys trusted)
             throw new BundleRejectedException($"grant: {error.Message}", error);
         }
 
-        Require(claims.Kind == RequestKind.Bundle, "the grant is for something else than a bundle");
-        Require(claims.Digests is [var approved] && approved == digest, "another payload was approved");
-        RequireApprovers(claims);
+        RequireGrant(claims, digest);
         return claims;
+    }
+
+    private static void RequireGrant(GrantClaims grant, string digest)
+    {
+        Require(grant.Kind == RequestKind.Bundle, "the grant is for something else than a bundle");
+        Require(grant.Digests is [var approved] && approved == digest, "another payload was approved");
+        Require(!grant.BreakGlass && grant.Window is null, "the grant is for something else than a bundle");
+        if (!grant.Removal)
+        {
+            RequireApprovers(grant);
+        }
     }
 
     /// <summary>I2: nobody alone, except the first person before anybody else is enrolled, and then the grant says so.</summary>

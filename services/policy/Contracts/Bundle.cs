@@ -70,6 +70,12 @@ public sealed record BundleEnvelope
     public required string Signature { get; init; }
     /// <summary>ES256 JWS of approval (typ <c>cs-grant+jwt</c>, kind <c>bundle</c>) whose only digest is the payload's.</summary>
     public required string Grant { get; init; }
+    /// <summary>
+    /// Where the grant says <c>removal</c>: the bundles that this one follows, oldest first. The first was approved by others; each next one, and at last this,
+    /// only takes away from the one before it. Theirs are empty.
+    /// </summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyList<BundleEnvelope>? Before { get; init; }
 }
 
 /// <summary>Policy's half of the freshness beacon of I8: ES256 JWS, typ <c>cs-beacon+jwt</c>.</summary>

@@ -155,7 +155,25 @@ public sealed record ApprovalTerms
 /// <summary>Assurance of an approver's login (OpenID Connect Core 1.0 section 2: <c>auth_time</c>, <c>amr</c>).</summary>
 /// <param name="MaxAge">Oldest login that is good enough; null for any.</param>
 /// <param name="Amr">Methods that the login must all have used; empty for any.</param>
-public sealed record ApproverAssurance(TimeSpan? MaxAge, IReadOnlyList<string> Amr);
+public sealed record ApproverAssurance(TimeSpan? MaxAge, IReadOnlyList<string> Amr)
+{
+    /// <summary>What satisfies both: all methods, the younger login.</summary>
+    public static ApproverAssurance? Strictest(ApproverAssurance? one, ApproverAssurance? other)
+    {
+        if (one is null || other is null)
+        {
+            return one ?? other;
+        }
+
+        var age = one.MaxAge is { } first && other.MaxAge is { } second ? (first < second ? first : second) : one.MaxAge ?? other.MaxAge;
+        return new ApproverAssurance(age, [.. one.Amr.Union(other.Amr, StringComparer.Ordinal).Order(StringComparer.Ordinal)]);
+    }
+
+    /// <summary>Whether every login that satisfies <paramref name="other"/> satisfies this too.</summary>
+    /// <param name="other">What was asked for; null for nothing.</param>
+    public bool FollowsFrom(ApproverAssurance? other) =>
+        (MaxAge is not { } age || other?.MaxAge <= age) && Amr.All(method => other?.Amr.Contains(method, StringComparer.Ordinal) == true);
+}
 
 /// <summary>A number of distinct persons out of any of some approver groups.</summary>
 /// <param name="AnyOf">Names of approver groups; a member of any of them counts.</param>

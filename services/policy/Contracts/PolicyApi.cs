@@ -15,6 +15,11 @@ public sealed record PolicyChangeRequest
     public string Reason { get; init; } = "";
     /// <summary>Version that the author looked at; where another one is in force the change is refused with 409. Null for whichever is in force.</summary>
     public long? BaseVersion { get; init; }
+    /// <summary>
+    /// True to put it into force at once, alone: for a change that only takes access away (docs/policies/removals.md), by an enrolled person. It is reviewed
+    /// afterwards. Anything else is refused with 409 and code <c>not-a-removal</c>.
+    /// </summary>
+    public bool AtOnce { get; init; }
 }
 
 /// <summary>Answer to <see cref="PolicyChangeRequest"/>.</summary>
@@ -22,8 +27,9 @@ public sealed record PolicyChangeRequest
 /// <param name="Digest">SHA-256 of the bundle's payload: what is approved.</param>
 /// <param name="Version">Version it will have.</param>
 /// <param name="Diff">The whole change, readable.</param>
-/// <param name="Link">Page where a second person decides.</param>
-public sealed record PolicyChangeResult(string RequestId, string Digest, long Version, string Diff, string Link);
+/// <param name="Link">Page where a second person decides, or reviews.</param>
+/// <param name="InForce">Whether it is in force already: a change that only takes access away.</param>
+public sealed record PolicyChangeResult(string RequestId, string Digest, long Version, string Diff, string Link, bool InForce = false);
 
 /// <summary><c>GET /policy/v1/changes/{requestId}</c>.</summary>
 /// <param name="RequestId">Approval request.</param>

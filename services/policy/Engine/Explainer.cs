@@ -1,5 +1,6 @@
 using Countersign.Policy.Contracts;
 using Countersign.Policy.Engine.Conditions;
+using Countersign.Policy.Language.Patterns;
 
 namespace Countersign.Policy.Engine;
 
@@ -54,8 +55,37 @@ internal sealed class Explainer(PolicyEngine engine, ConnectionRules connection)
     internal static string Asked(ApprovalTerms terms)
     {
         var who = string.Join(" and ", terms.AllOf.Select(part => $"{part.Quorum} of {string.Join(" or ", part.AnyOf)}"));
-        return $"Needs approval by {who}: run it{(terms.ReasonRequired ? ", give a reason" : "")} and ask them.";
+        var ways = new List<string>();
+        if (terms.Assurance is { } login)
+        {
+            ways.Add($"Approvers need a login {Login(login)}.");
+        }
+
+        if (terms.LongestWindow is { } window)
+        {
+            ways.Add($"You may ask for an access window of at most {Durations.Format(window)}.");
+        }
+
+        if (terms.DryRun)
+        {
+            ways.Add("It is tried in a transaction that is rolled back, to show its effect.");
+        }
+
+        if (terms.BreakGlass)
+        {
+            ways.Add("In an emergency you may go ahead alone with a reason (countersign break-glass): that alerts, and is reviewed.");
+        }
+
+        return string.Join(' ', ways.Prepend($"Needs approval by {who}: run it{(terms.ReasonRequired ? ", give a reason" : "")} and ask them."));
     }
+
+    private static string Login(ApproverAssurance login) => string.Join(
+        " and ",
+        new[]
+        {
+            login.MaxAge is { } age ? $"of the last {Durations.Format(age)}" : "",
+            login.Amr.Count > 0 ? $"with {string.Join(", ", login.Amr)}" : "",
+        }.Where(part => part.Length > 0));
 
     private IEnumerable<string> Suggest(Subject subject, bool empty, Outcome outcome, IEnumerable<CompiledRule> matched)
     {

@@ -81,49 +81,55 @@ internal sealed class ObligationMerge
             FilterOnMasked = filter,
             Laundering = laundering,
             MaskingTerms = filter == FilterOnMasked.RequireApproval || laundering == Outcome.RequireApproval
-                ? TermsMerge.Union(one.MaskingTerms, other.MaskingTerms)
+                ? Terms.Strictest(one.MaskingTerms, other.MaskingTerms)
                 : null,
         };
     }
 }
 
-/// <summary>Union of approval terms: everybody who must agree anywhere, and the shortest times.</summary>
+/// <summary>Union of approval terms: everybody who must agree anywhere, the best login asked for anywhere, the shortest times; what lets more through only where all let it.</summary>
 internal sealed class TermsMerge
 {
     private static readonly TimeSpan DefaultTimeout = TimeSpan.FromMinutes(30);
     private static readonly TimeSpan DefaultGrantLifetime = TimeSpan.FromMinutes(10);
     private static readonly TimeSpan DefaultHold = TimeSpan.FromSeconds(60);
-    private readonly SortedDictionary<string, ApproverRequirement> _allOf = new(StringComparer.Ordinal);
+    private readonly List<ApproverRequirement> _allOf = [];
     private TimeSpan? _timeout;
     private TimeSpan? _grantLifetime;
     private TimeSpan? _hold;
     private bool _reason;
+    private ApproverAssurance? _assurance;
+
+    // The longest there is until somebody says less; zero as soon as somebody says nothing.
+    private TimeSpan _window = TimeSpan.MaxValue;
+    private bool _breakGlass = true;
+    private bool _dryRun = true;
 
     internal void Add(ApprovalSyntax approval, ObligationSyntax? obligations)
     {
-        foreach (var requirement in approval.AllOf)
-        {
-            Add([.. requirement.AnyOf.Select(group => group.Value)], requirement.Quorum);
-        }
-
+        _allOf.AddRange(approval.AllOf.Select(requirement => new ApproverRequirement([.. requirement.AnyOf.Select(group => group.Value)], requirement.Quorum)));
         _timeout = Shortest(_timeout, approval.Timeout);
         _grantLifetime = Shortest(_grantLifetime, approval.GrantLifetime);
         _hold = Shortest(_hold, obligations?.InTransaction?.Value);
         _reason |= approval.ReasonRequired;
+        _assurance = ApproverAssurance.Strictest(_assurance, approval.Assurance);
+        _window = Shortest(_window, approval.Window ?? TimeSpan.Zero)!.Value;
+        _breakGlass &= approval.BreakGlass;
+        _dryRun &= approval.DryRun;
     }
 
     /// <summary>Adds everything another one has.</summary>
     internal void Add(TermsMerge other)
     {
-        foreach (var requirement in other._allOf.Values)
-        {
-            Add(requirement.AnyOf, requirement.Quorum);
-        }
-
+        _allOf.AddRange(other._allOf);
         _timeout = Shortest(_timeout, other._timeout);
         _grantLifetime = Shortest(_grantLifetime, other._grantLifetime);
         _hold = Shortest(_hold, other._hold);
         _reason |= other._reason;
+        _assurance = ApproverAssurance.Strictest(_assurance, other._assurance);
+        _window = Shortest(_window, other._window)!.Value;
+        _breakGlass &= other._breakGlass;
+        _dryRun &= other._dryRun;
     }
 
     internal ApprovalTerms ToTerms()
@@ -131,46 +137,17 @@ internal sealed class TermsMerge
         var hold = _hold ?? DefaultHold;
         return new ApprovalTerms
         {
-            AllOf = [.. _allOf.Values],
+            AllOf = Terms.AllOf(_allOf),
             ReasonRequired = _reason,
             Timeout = _timeout ?? DefaultTimeout,
             GrantLifetime = _grantLifetime ?? DefaultGrantLifetime,
             RefuseInTransaction = hold == TimeSpan.Zero,
             HoldInTransaction = hold,
+            Assurance = _assurance,
+            LongestWindow = _window > TimeSpan.Zero && _window < TimeSpan.MaxValue ? _window : null,
+            BreakGlass = _breakGlass,
+            DryRun = _dryRun,
         };
-    }
-
-    internal static ApprovalTerms? Union(ApprovalTerms? one, ApprovalTerms? other)
-    {
-        if (one is null || other is null)
-        {
-            return one ?? other;
-        }
-
-        var merge = new TermsMerge { _reason = one.ReasonRequired || other.ReasonRequired };
-        foreach (var terms in new[] { one, other })
-        {
-            foreach (var requirement in terms.AllOf)
-            {
-                merge.Add(requirement.AnyOf, requirement.Quorum);
-            }
-
-            merge._timeout = Shortest(merge._timeout, terms.Timeout);
-            merge._grantLifetime = Shortest(merge._grantLifetime, terms.GrantLifetime);
-            merge._hold = Shortest(merge._hold, terms.RefuseInTransaction ? TimeSpan.Zero : terms.HoldInTransaction);
-        }
-
-        return merge.ToTerms();
-    }
-
-    private void Add(IReadOnlyList<string> anyOf, int quorum)
-    {
-        string[] groups = [.. anyOf.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)];
-        var key = string.Join('\n', groups);
-        if (!_allOf.TryGetValue(key, out var present) || present.Quorum < quorum)
-        {
-            _allOf[key] = new ApproverRequirement(groups, quorum);
-        }
     }
 
     private static TimeSpan? Shortest(TimeSpan? one, TimeSpan? other) => one is null ? other : other is null ? one : one < other ? one : other;

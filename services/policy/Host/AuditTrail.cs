@@ -70,6 +70,7 @@ internal sealed class AuditTrail(IEventBus bus, PolicyMetrics metrics)
                 ["digest"] = change.Digest,
                 ["reason"] = change.Reason,
                 ["approvers"] = change.Approvers,
+                ["removal"] = change.Removal is null ? "false" : "true",
                 ["problem"] = change.Problem,
             },
         },

@@ -16,7 +16,8 @@ namespace Countersign.Policy.Host;
 /// a change is made from a version, and refused where another one has come into force meanwhile.
 /// </summary>
 internal sealed partial class ChangeService(
-    PolicyState state, BundleStore bundles, ChangeStore changes, ServiceCalls services, BundleSigner signer, BundleVerifier verifier, AuditTrail audit,
+    PolicyState state, BundleStore bundles, ChangeStore changes, ServiceCalls services, BundleSigner signer, BundleVerifier verifier, RemovalRules removals,
+    AuditTrail audit,
     IOptions<PolicyOptions> options, TimeProvider clock, ILogger<ChangeService> logger) : IDisposable
 {
     /// <summary>Longest diff in characters: approval takes no longer text, and nobody reads one.</summary>
@@ -45,12 +46,7 @@ internal sealed partial class ChangeService(
     }
 
     /// <summary>A change by its approval request.</summary>
-    public async ValueTask<PolicyChangeView?> FindAsync(string requestId, CancellationToken cancellation) =>
-        await changes.FindAsync(requestId, cancellation) is { } change
-            ? new PolicyChangeView(
-                change.RequestId, change.State, change.Digest, change.Version, change.BaseVersion, change.Diff, change.Link, change.Name, change.Reason,
-                change.CreatedAt, change.Problem)
-            : null;
+    public ValueTask<ChangeDocument?> FindAsync(string requestId, CancellationToken cancellation) => changes.FindAsync(requestId, cancellation);
 
     /// <summary>Does what is to be done about one open change: nothing while it is pending.</summary>
     public async ValueTask ProcessAsync(string requestId, CancellationToken cancellation)
@@ -110,8 +106,14 @@ internal sealed partial class ChangeService(
             throw new InvalidPolicyException(proposal.Errors);
         }
 
+        if (request.AtOnce)
+        {
+            await removals.RequireAsync(caller.Person!, current, proposal, cancellation);
+        }
+
         var content = proposal.ContentHash();
-        var unchanged = current is not null && content == new Proposal(current.Bundle.Documents, current.Bundle.Connections, []).ContentHash();
+        // After removals by one person alone the same once more means something: that others agree to it.
+        var unchanged = current is not null && (request.AtOnce || current.Envelope.Before is not { Count: > 0 }) && content == new Proposal(current.Bundle.Documents, current.Bundle.Connections, []).ContentHash();
         if (unchanged || (current is null && proposal is { Documents.Count: 0, Connections.Count: 0 }))
         {
             throw new ProblemException(400, "no-change", "This changes nothing of what is in force.");
@@ -120,7 +122,7 @@ internal sealed partial class ChangeService(
         await _one.WaitAsync(cancellation);
         try
         {
-            return await AskAsync(caller, request.Reason, proposal, content, current, cancellation);
+            return await AskAsync(caller, request, proposal, content, current, cancellation);
         }
         finally
         {
@@ -128,14 +130,14 @@ internal sealed partial class ChangeService(
         }
     }
 
-    private async Task<PolicyChangeResult> AskAsync(Caller caller, string reason, Proposal proposal, string content, InForce? current, CancellationToken cancellation)
+    private async Task<PolicyChangeResult> AskAsync(Caller caller, PolicyChangeRequest request, Proposal proposal, string content, InForce? current, CancellationToken cancellation)
     {
         var person = caller.Person!;
         var baseVersion = current?.Mark.Version ?? 0;
         foreach (var open in await changes.OpenAsync(cancellation))
         {
             // Asked for already, by the same person, from the same version: one request is enough.
-            if (open.State == ChangeStates.Pending && open.Person == person.Person && open.BaseVersion == baseVersion && open.ContentHash == content
+            if (!request.AtOnce && open.State == ChangeStates.Pending && open.Person == person.Person && open.BaseVersion == baseVersion && open.ContentHash == content
                 && await services.RequestAsync(open.RequestId, cancellation) is { State: RequestState.Pending })
             {
                 return new PolicyChangeResult(open.RequestId, open.Digest, open.Version, open.Diff, open.Link);
@@ -160,12 +162,14 @@ internal sealed partial class ChangeService(
                 Assertion = caller.Token,
                 Operations = [new RequestedOperation(digest, diff, [])],
                 AllOf = [.. (control?.AllOf ?? []).Select(part => new RequestRequirement([.. part.AnyOf.Select(group => group.Value)], part.Quorum)).DefaultIfEmpty(new RequestRequirement([PolicyChecker.Enrolled], 1))],
-                Message = $"Changes what is enforced: policy bundle {bundle.Version}.",
-                Reason = reason,
+                Message = $"{(request.AtOnce ? "Took access away" : "Changes what is enforced")}: policy bundle {bundle.Version}.",
+                Reason = request.Reason,
                 BundleVersion = baseVersion,
                 TimeoutSeconds = (int)(control?.Timeout ?? TimeSpan.FromHours(options.Value.ChangeTimeoutHours)).TotalSeconds,
-                GrantLifetimeSeconds = (int)(control?.GrantLifetime ?? TimeSpan.FromMinutes(options.Value.ActivationMinutes)).TotalSeconds,
+                GrantLifetimeSeconds = request.AtOnce ? RemovalRules.GrantSeconds : (int)(control?.GrantLifetime ?? TimeSpan.FromMinutes(options.Value.ActivationMinutes)).TotalSeconds,
                 ReasonRequired = control?.ReasonRequired ?? false,
+                Assurance = control?.Assurance is { } login ? new RequestAssurance((int?)login.MaxAge?.TotalSeconds, login.Amr) : null,
+                InEffect = request.AtOnce,
             },
             cancellation);
         var change = new ChangeDocument
@@ -181,12 +185,21 @@ internal sealed partial class ChangeService(
             Link = asked.Request.Link,
             Person = person.Person,
             Name = person.Name,
-            Reason = reason,
+            Reason = request.Reason,
             CreatedAt = now,
+            Removal = request.AtOnce ? asked.Request.Grant ?? throw new PortUnavailableException("Approval gave no grant for a change that takes access away.") : null,
         };
         await changes.AddAsync(change, cancellation);
         LogAsked(change.RequestId, change.Version);
-        await TellRequestAsync(change, cancellation);
+        change = await TellRequestAsync(change, cancellation);
+        if (request.AtOnce)
+        {
+            await ProcessAsync(change, cancellation);
+            return state.Current?.Mark == new BundleMark(change.Version, digest)
+                ? new PolicyChangeResult(change.RequestId, digest, bundle.Version, diff, change.Link, InForce: true)
+                : throw new ProblemException(409, "not-in-force", (await changes.FindAsync(change.RequestId, cancellation))?.Problem ?? "It could not be put into force.");
+        }
+
         return new PolicyChangeResult(change.RequestId, digest, bundle.Version, diff, change.Link);
     }
 
@@ -220,6 +233,12 @@ internal sealed partial class ChangeService(
             return;
         }
 
+        if (change.Removal is not null)
+        {
+            await ActivateAsync(change, cancellation);
+            return;
+        }
+
         var request = await services.RequestAsync(change.RequestId, cancellation);
         switch (request?.State)
         {
@@ -240,10 +259,14 @@ internal sealed partial class ChangeService(
         InForce next;
         try
         {
-            var grant = await services.RedeemAsync(change.RequestId, change.Digest, cancellation);
+            var grant = change.Removal ?? await services.RedeemAsync(change.RequestId, change.Digest, cancellation);
             await verifier.VerifyGrantAsync(grant, change.Digest, now, cancellation);
             var payload = Base64Url.DecodeFromChars(change.Payload);
             var envelope = signer.Seal(payload, change.Version, grant, now);
+            if (change.Removal is not null && state.Current is { } from)
+            {
+                envelope = envelope with { Before = [.. from.Envelope.Before ?? [], from.Envelope with { Before = null }] };
+            }
 
             // As every proxy will: what they would refuse must not come into force.
             var verified = await verifier.VerifyAsync(envelope, state.Current?.Mark, now, cancellation);

@@ -1,5 +1,7 @@
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using Countersign.Platform.Ports;
+using Countersign.Policy.Contracts;
 
 namespace Countersign.Policy.Host;
 
@@ -23,8 +25,14 @@ internal sealed record ChangeDocument
     public string Approvers { get; init; } = "";
     public DateTimeOffset? EndedAt { get; init; }
 
+    /// <summary>Approval's grant of a change that only takes access away; null where others must agree.</summary>
+    public string? Removal { get; init; }
+
     /// <summary>Whether others were told that it was asked for.</summary>
     public bool RequestTold { get; init; }
+
+    [JsonIgnore]
+    public PolicyChangeView View => new(RequestId, State, Digest, Version, BaseVersion, Diff, Link, Name, Reason, CreatedAt, Problem);
 }
 
 internal static class ChangeStates
@@ -64,7 +72,7 @@ internal sealed class ChangeStore([FromKeyedServices(AppIds.Policy)] IStateStore
     public async ValueTask EndAsync(ChangeDocument change, CancellationToken cancellation)
     {
         var ended = await store.GetAsync(Ended, change.RequestId, cancellation);
-        await store.TrySaveAsync(Ended, change.RequestId, Bytes(change with { Payload = "" }), ended?.ETag, cancellation);
+        await store.TrySaveAsync(Ended, change.RequestId, Bytes(change with { Payload = "", Removal = null }), ended?.ETag, cancellation);
         if (await store.GetAsync(Open, change.RequestId, cancellation) is { } open)
         {
             await store.TryDeleteAsync(Open, change.RequestId, open.ETag, cancellation);

@@ -29,22 +29,36 @@ internal static class PolicyEndpoints
         api.MapGet("/connections", (PolicyState state) => Usable(state, () => Results.Json(
                 (state.Current?.Bundle.Connections ?? []).Select(connection => connection with { Credential = null }), Json)))
             .RequireCaller(AppIds.Policy, Callers.Persons | Callers.Services, AppIds.Approval, AppIds.Identity, AppIds.Proxy);
-        api.MapGet("/documents", (PolicyState state) => Usable(state, () => Results.Json(new PolicyDocumentsInForce(state.Version, state.Current?.Bundle.Documents ?? []), Json)))
+        api.MapGet("/documents", async (HttpContext http, PolicyState state, Readers readers) =>
+            {
+                await readers.RequireEnrolledAsync(http.GetCaller().Person!, http.RequestAborted);
+                return Usable(state, () => Results.Json(new PolicyDocumentsInForce(state.Version, state.Current?.Bundle.Documents ?? []), Json));
+            })
             .RequireCaller(AppIds.Policy, Callers.Persons);
         api.MapPost("/changes", async (HttpContext http, ChangeService changes) =>
                 await WithErrorsAsync(async () => Results.Json(await changes.ProposeAsync(http.GetCaller(), await BodyAsync<PolicyChangeRequest>(http), http.RequestAborted), Json)))
             .RequireCaller(AppIds.Policy, Callers.Persons).WithRequestBodyLimit(LargeBody);
-        api.MapGet("/changes/{requestId}", async (string requestId, HttpContext http, ChangeService changes) => await changes.FindAsync(requestId, http.RequestAborted) is { } change
-                ? Results.Json(change, Json)
-                : Problems.Result(404, "unknown-change", "There is no change with that request."))
+        api.MapGet("/changes/{requestId}", async (string requestId, HttpContext http, ChangeService changes, Readers readers) =>
+                await changes.FindAsync(requestId, http.RequestAborted) is { } change && await readers.MaySeeAsync(http.GetCaller().Person!, change.Person, http.RequestAborted)
+                    ? Results.Json(change.View, Json)
+                    : Problems.Result(404, "unknown-change", "There is no change with that request that you may see."))
             .RequireCaller(AppIds.Policy, Callers.Persons);
         api.MapPost("/check", async (HttpContext http, Questions questions) => Results.Json(questions.Check(await BodyAsync<PolicyDocuments>(http)), Json))
             .RequireCaller(AppIds.Policy, Callers.Persons).WithRequestBodyLimit(LargeBody);
         api.MapPost("/test", async (HttpContext http, Questions questions) =>
                 await WithErrorsAsync(async () => Results.Json(await questions.TestAsync(await BodyAsync<PolicyDocuments>(http), http.RequestAborted), Json)))
             .RequireCaller(AppIds.Policy, Callers.Persons).WithRequestBodyLimit(LargeBody);
-        api.MapPost("/explain", async (HttpContext http, Questions questions) =>
-                Results.Json(await questions.ExplainAsync(http.GetCaller().Person!, await BodyAsync<PolicyExplainRequest>(http), http.RequestAborted), Json))
+        api.MapPost("/explain", async (HttpContext http, Questions questions, Readers readers) =>
+            {
+                var person = http.GetCaller().Person!;
+                var asked = await BodyAsync<PolicyExplainRequest>(http);
+                if (asked.Principal is not null)
+                {
+                    await readers.RequireEnrolledAsync(person, http.RequestAborted);
+                }
+
+                return Results.Json(await questions.ExplainAsync(person, asked, http.RequestAborted), Json);
+            })
             .RequireCaller(AppIds.Policy, Callers.Persons).WithRequestBodyLimit(LargeBody);
     }
 

@@ -25,6 +25,8 @@ public static class PolicyService
         services.AddMetrics();
         services.AddSingleton<PolicyMetrics>();
         services.AddSingleton<AuditTrail>();
+        services.AddSingleton<RemovalRules>();
+        services.AddSingleton<Readers>();
         services.AddSingleton<ChangeService>();
         services.AddSingleton<Questions>();
         services.AddHostedService(provider => provider.GetRequiredService<PolicyState>());

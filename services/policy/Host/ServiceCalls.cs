@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Http.Json;
 using System.Text.Json;
 using Countersign.Approval.Contracts;
+using Countersign.Identity.Contracts;
 using Countersign.Platform.Hosting;
 using Countersign.Platform.Ports;
 using Countersign.Policy.Contracts;
@@ -32,6 +33,14 @@ internal sealed class ServiceCalls([FromKeyedServices(AppIds.Policy)] IServiceCl
     {
         using var response = await SendAsync(AppIds.Approval, client => client.GetAsync(new Uri($"v1/requests/{Uri.EscapeDataString(request)}", UriKind.Relative), cancellation));
         return response.StatusCode == HttpStatusCode.NotFound ? null : await ReadAsync<RequestView>(AppIds.Approval, response, cancellation);
+    }
+
+    /// <summary>How a person stands now; null where identity doesn't know them.</summary>
+    public async Task<PersonStanding?> StandingAsync(string person, CancellationToken cancellation)
+    {
+        using var response = await SendAsync(AppIds.Identity, client => client.GetAsync(new Uri($"v1/persons/{Uri.EscapeDataString(person)}/standing", UriKind.Relative), cancellation));
+        var standing = response.StatusCode == HttpStatusCode.NotFound ? null : await ReadAsync<PersonStanding>(AppIds.Identity, response, cancellation);
+        return standing is null || standing.Person == person ? standing : throw new PortUnavailableException("Identity answered for another person.");
     }
 
     /// <summary>What a text does.</summary>

@@ -68,6 +68,10 @@ public static class PolicyChecker
         foreach (var settings in set.Settings)
         {
             names.Approval(settings.ControlApproval);
+            if (settings.ControlApproval is { } control && (control.Window is not null || control.BreakGlass || control.DryRun))
+            {
+                errors.Add(control.At, "not-applicable", "'control_approval' has no 'window', 'break_glass' or 'dry_run': nobody changes what is enforced alone.");
+            }
         }
 
         foreach (var policy in set.Policies)

@@ -17,7 +17,7 @@ namespace Countersign.Proxy.Host;
 /// <summary>Opens the data path when the process starts and drains it when the process stops.</summary>
 internal sealed class ProxyListener(
     IOptions<ProxyOptions> options, GatewayCertificate certificate, INativeLogins logins, IConnections connections, ISessionAdmission admission,
-    SqlParser parser, PostgresCatalogs catalogs, IDecider decider, IApprovals approvals, Spool spool, ISessionRecorder recorder, SessionRegistry sessions, IBundleSource bundles,
+    SqlParser parser, PostgresCatalogs catalogs, IDecider decider, IApprovals approvals, RunningGrants running, Spool spool, ISessionRecorder recorder, SessionRegistry sessions, IBundleSource bundles,
     IFreshness freshness, TimeProvider clock, ILogger<PostgresListener> logger) : IHostedLifecycleService, IAsyncDisposable
 {
     private readonly ProxyOptions _options = options.Value;
@@ -57,6 +57,7 @@ internal sealed class ProxyListener(
                 Catalogs = catalogs,
                 Decider = decider,
                 Approvals = approvals,
+                Running = running,
                 Recorder = recorder,
                 Clock = clock,
             },

@@ -82,6 +82,9 @@ public static class ProxyService
         services.AddHostedService(provider => provider.GetRequiredService<BundleWatch>());
         services.AddSingleton<RevocationWatch>();
         services.AddHostedService(provider => provider.GetRequiredService<RevocationWatch>());
+        services.AddSingleton<RunningGrants>();
+        services.AddSingleton<GrantWatch>();
+        services.AddHostedService(provider => provider.GetRequiredService<GrantWatch>());
         services.AddSingleton<HttpApprovals>();
         services.AddSingleton<IApprovals>(provider => provider.GetRequiredService<HttpApprovals>());
         services.AddSingleton<HttpNativeLogins>();
@@ -109,5 +112,6 @@ public static class ProxyService
     }
 
     private static void Subscribe(IServiceCollection services, string topic, Func<IServiceProvider, BusEvent, ValueTask> handle) =>
-        services.AddSingleton(provider => new BusSubscription(AppIds.Proxy, topic, (change, _) => handle(provider, change)));
+        // Each proxy must hear of it: the client that waits is at one of them.
+        services.AddSingleton(provider => new BusSubscription(AppIds.Proxy, topic, (change, _) => handle(provider, change)) { EveryInstance = true });
 }

@@ -2,6 +2,7 @@ using Countersign.Approval.Contracts;
 using Countersign.Identity.Contracts;
 using Countersign.Policy.Contracts;
 using Countersign.Proxy.Path.Decide;
+using Countersign.Proxy.Path.Hold;
 using Countersign.Proxy.Path.Mask;
 using Countersign.Proxy.Path.Record;
 
@@ -28,6 +29,9 @@ public sealed class PathSession
     public required string ClientAddress { get; init; }
     /// <summary>The recording.</summary>
     public required ISessionRecording Recording { get; init; }
+
+    /// <summary>What of it runs under approvals. The adapter releases what is over, closes it at the end, and ends the session when it says so.</summary>
+    public SessionGrants Grants { get; init; } = new();
 
     /// <summary>Decisions of this session under the bundle in force; only its own loop uses it.</summary>
     internal DecisionCache Decisions { get; } = new();
@@ -65,6 +69,9 @@ public interface IOperationPeer
     /// <summary>Further operations that the client has already sent up to the end of its pipeline (one Sync), in order; bounded, may be empty.</summary>
     ValueTask<IReadOnlyList<Operation>> GatherAsync(CancellationToken cancellation);
 
+    /// <summary>Before step 4: what operations would do, as far as that can be found out in short time without doing it. Null where the protocol can't tell.</summary>
+    ValueTask<RequestImpact?> ForeseeAsync(IReadOnlyList<ForeseenOperation> operations, CancellationToken cancellation) => ValueTask.FromResult<RequestImpact?>(null);
+
     /// <summary>Step 4. Tells the client in its protocol that it is held, and begins to keep it alive until the returned scope is disposed.</summary>
     ValueTask<IHoldScope> HeldAsync(Operation operation, RequestView request, bool attached, CancellationToken cancellation);
 
@@ -74,6 +81,11 @@ public interface IOperationPeer
     /// <summary>Refuses in the client's own protocol, leaving the connection in sync.</summary>
     ValueTask RefuseAsync(Operation operation, Refusal refusal, CancellationToken cancellation);
 }
+
+/// <summary>An operation that somebody will be asked about.</summary>
+/// <param name="Operation">The operation.</param>
+/// <param name="Decision">What was decided: whether it may be tried (<see cref="ApprovalTerms.DryRun"/>), and what must be masked.</param>
+public sealed record ForeseenOperation(Operation Operation, Decision Decision);
 
 /// <summary>What understanding an operation gives.</summary>
 /// <param name="Facts">For the policy.</param>
@@ -99,6 +111,11 @@ public interface IHoldScope : IAsyncDisposable
 
     /// <summary>Signalled when the client goes away: the request stays.</summary>
     CancellationToken Disconnected { get; }
+
+    /// <summary>Tells the client how far it has come. Returns at once.</summary>
+    void Progress(RequestView request)
+    {
+    }
 }
 
 /// <summary>Why an operation does not pass.</summary>

@@ -41,23 +41,33 @@ public sealed class OperationPath(IDecider decider, IApprovals approvals, TimePr
         RedeemedGrant? grant = null;
         if (decision.Outcome == Outcome.RequireApproval)
         {
-            // 4 Hold: the client is told and kept alive; the request outlives the wait.
             var hold = new HoldRun(session, approvals, decider, clock);
-            var held = await hold.WaitAsync(operation, understood, decision, peer, cancellation).ConfigureAwait(false);
-            if (held.Refusal is { } refused)
+            grant = await hold.InWindowAsync(operation, understood, decision, cancellation).ConfigureAwait(false);
+            if (grant is null)
             {
-                return await RefuseAsync(session, operation, understood, decision, refused, peer, span, cancellation).ConfigureAwait(false);
+                // 4 Hold: the client is told and kept alive; the request outlives the wait.
+                var held = await hold.WaitAsync(operation, understood, decision, peer, cancellation).ConfigureAwait(false);
+                if (held.Refusal is { } refused)
+                {
+                    return await RefuseAsync(session, operation, understood, decision, refused, peer, span, cancellation).ConfigureAwait(false);
+                }
+
+                // 5 Redeem: decided again under the bundle of now, then once, at the workflow.
+                (decision, masking) = decider.Decide(session, understood, clock.GetUtcNow());
+                var redeemed = await hold.RedeemAsync(operation, held, decision, peer, cancellation).ConfigureAwait(false);
+                if (redeemed.Refusal is { } late)
+                {
+                    return await RefuseAsync(session, operation, understood, decision, late, peer, span, cancellation).ConfigureAwait(false);
+                }
+
+                grant = redeemed.Grant;
             }
 
-            // 5 Redeem: decided again under the bundle of now, then once, at the workflow.
-            (decision, masking) = decider.Decide(session, understood, clock.GetUtcNow());
-            var redeemed = await hold.RedeemAsync(operation, held, decision, peer, cancellation).ConfigureAwait(false);
-            if (redeemed.Refusal is { } late)
+            // From here on a revocation ends it (I8), whatever it is doing.
+            if (hold.Begin(operation, understood, grant!) is { } revoked)
             {
-                return await RefuseAsync(session, operation, understood, decision, late, peer, span, cancellation).ConfigureAwait(false);
+                return await RefuseAsync(session, operation, understood, decision, revoked, peer, span, cancellation).ConfigureAwait(false);
             }
-
-            grant = redeemed.Grant;
         }
 
         // 6 Record: durable before any effect. Only what is certain to do nothing but read may overlap its execution with the write.
@@ -71,6 +81,7 @@ public sealed class OperationPath(IDecider decider, IApprovals approvals, TimePr
         }
 
         // 7 Forward: the only place where a permit is made.
+        session.Grants.ThrowIfEnding();
         var permit = new Permit(operation, decision, grant, receipt, masking);
         await peer.ForwardAsync(operation, permit, cancellation).ConfigureAwait(false);
         PathTelemetry.Forwarded(span, operation, understood, grant);
@@ -99,6 +110,7 @@ public sealed class OperationPath(IDecider decider, IApprovals approvals, TimePr
             Text = understood.RecordedText,
             Parameters = understood.RecordedParameters,
             Decision = refusal is not null ? "deny" : grant is not null ? "approved" : "allow",
+            BreakGlass = refusal is null && grant is { Claims.BreakGlass: true },
             Rules = RuleNames.Of(decision),
             BundleVersion = decision.BundleVersion,
             Message = refusal?.Message,

@@ -15,8 +15,18 @@ internal sealed class GatewayStatement
         SELECT pg_catalog.current_setting('search_path'), current_user::pg_catalog.text, pg_catalog.current_setting('standard_conforming_strings'),
         pg_catalog.current_setting('DateStyle'), pg_catalog.current_setting('TimeZone'), pg_catalog.current_setting('transaction_isolation'),
         CASE WHEN pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'on' THEN 'read only' ELSE 'read write' END,
-        CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) THEN 'true' ELSE 'false' END
+        CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) THEN 'true' ELSE 'false' END,
+        pg_catalog.current_setting('client_encoding'), pg_catalog.current_setting('session_replication_role'),
+        pg_catalog.current_setting('transform_null_equals'), pg_catalog.current_setting('row_security'), pg_catalog.current_setting('IntervalStyle')
         """);
+
+    /// <summary>The settings that decide how text is read, within a pipeline: the target reports a change only at its end.</summary>
+    public static GatewayStatement ReadTextSettings { get; } = new(
+        "read-text-settings",
+        "SELECT pg_catalog.current_setting('client_encoding'), pg_catalog.current_setting('standard_conforming_strings')");
+
+    /// <summary>What unqualified names mean when a session begins: a role or a database may have a search_path of its own.</summary>
+    public static GatewayStatement ReadSearchPath { get; } = new("read-search-path", "SELECT pg_catalog.current_setting('search_path')");
 
     private GatewayStatement(string name, string text)
     {

@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using System.Globalization;
 using Countersign.Approval.Contracts;
 using Countersign.Proxy.Path;
 using Countersign.Proxy.Postgres.Messages;
@@ -14,7 +13,7 @@ internal sealed class PostgresHold : IHoldScope
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(1);
     private readonly SessionContext _context;
-    private readonly RequestView _request;
+    private volatile RequestView _request;
     private readonly CancellationTokenSource _cancelled = new();
     private readonly CancellationTokenSource _disconnected = new();
     private readonly CancellationTokenSource _over = new();
@@ -23,6 +22,7 @@ internal sealed class PostgresHold : IHoldScope
     private readonly long _began;
     private readonly PeriodicTimer _timer;
     private Task _keepAlive = Task.CompletedTask;
+    private Task _telling = Task.CompletedTask;
     private bool _stopped;
 
     private PostgresHold(SessionContext context, RequestView request, Action ended)
@@ -65,33 +65,69 @@ internal sealed class PostgresHold : IHoldScope
         }
     }
 
-    public async ValueTask DisposeAsync()
+    /// <inheritdoc/>
+    public void Progress(RequestView request)
     {
         lock (_gate)
         {
+            if (!_stopped)
+            {
+                _request = request;
+                _telling = TellAsync(_telling);
+            }
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        Task telling;
+        lock (_gate)
+        {
             _stopped = true;
+            telling = _telling;
         }
 
         _ended();
         await _over.CancelAsync().ConfigureAwait(false);
         await _keepAlive.ConfigureAwait(false);
+        await telling.ConfigureAwait(false);
         _over.Dispose();
     }
 
-    /// <summary>Who can approve, in words.</summary>
-    internal static string WhoCanApprove(RequestView request) => request.AllOf.Count == 0
-        ? "an enrolled person"
-        : string.Join(" and ", request.AllOf.Select(each =>
-            $"{each.Quorum.ToString(CultureInfo.InvariantCulture)} of {string.Join(" or ", each.AnyOf)}"));
+    private void WriteFirst(OutputBuffer output, bool attached)
+    {
+        var request = _request;
+        ErrorFields.Write(
+            output,
+            BackendType.NoticeResponse,
+            "NOTICE",
+            "00000",
+            attached ? $"Still held for approval: {request.Id} waits since {HoldTexts.Time(request.CreatedAt)}." : $"Held for approval: {request.Id}.",
+            $"{request.Link} (Ctrl-C withdraws it; after a disconnect, run the same again.){HoldTexts.BreakGlass(request)}",
+            $"Can be approved by {HoldTexts.WhoCanApprove(request)}, not by you, until {HoldTexts.Time(request.ExpiresAt)}.{(request.Message.Length > 0 ? " " + request.Message : "")}");
+    }
 
-    private void WriteFirst(OutputBuffer output, bool attached) => ErrorFields.Write(
-        output,
-        BackendType.NoticeResponse,
-        "NOTICE",
-        "00000",
-        attached ? $"Still held for approval: {_request.Id} waits since {Time(_request.CreatedAt)}." : $"Held for approval: {_request.Id}.",
-        $"{_request.Link} (Ctrl-C withdraws it; after a disconnect, run the same again.)",
-        $"Can be approved by {WhoCanApprove(_request)}, not by you, until {Time(_request.ExpiresAt)}.{(_request.Message.Length > 0 ? " " + _request.Message : "")}");
+    /// <summary>One notice after another; a client that doesn't read now is told with the next.</summary>
+    private async Task TellAsync(Task before)
+    {
+        // Whoever tells of the change goes on at once.
+        await before.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
+        try
+        {
+            await _context.Writer.TryWriteOwnAsync(WriteProgress, Patience).ConfigureAwait(false);
+        }
+        catch (Exception error) when (error is IOException or System.Net.Sockets.SocketException or ObjectDisposedException)
+        {
+            Gone();
+        }
+    }
+
+    private void WriteProgress(OutputBuffer output)
+    {
+        var request = _request;
+        ErrorFields.Write(
+            output, BackendType.NoticeResponse, "NOTICE", "00000", HoldTexts.Progress(request, _context.Clock.GetUtcNow(), _context.Clock.GetElapsedTime(_began)), request.Link);
+    }
 
     private async Task KeepAliveAsync()
     {
@@ -109,7 +145,7 @@ internal sealed class PostgresHold : IHoldScope
                     nextNotice += _context.Options.HoldNotice;
                 }
 
-                await _context.Writer.TryWriteOwnAsync(output => WriteSignOfLife(output, notice, waited), Patience).ConfigureAwait(false);
+                await _context.Writer.TryWriteOwnAsync(output => WriteSignOfLife(output, notice), Patience).ConfigureAwait(false);
             }
         }
         catch (OperationCanceledException)
@@ -122,7 +158,7 @@ internal sealed class PostgresHold : IHoldScope
         }
     }
 
-    private void WriteSignOfLife(OutputBuffer output, bool notice, TimeSpan waited)
+    private void WriteSignOfLife(OutputBuffer output, bool notice)
     {
         output.Begin(BackendType.ParameterStatus);
         output.WriteCString("application_name");
@@ -130,10 +166,7 @@ internal sealed class PostgresHold : IHoldScope
         output.End();
         if (notice)
         {
-            ErrorFields.Write(
-                output, BackendType.NoticeResponse, "NOTICE", "00000",
-                $"{_request.Id} has waited {((int)waited.TotalMinutes).ToString(CultureInfo.InvariantCulture)} min for approval by {WhoCanApprove(_request)}; it expires at {Time(_request.ExpiresAt)}.",
-                _request.Link);
+            WriteProgress(output);
         }
     }
 
@@ -216,6 +249,4 @@ internal sealed class PostgresHold : IHoldScope
 
         return false;
     }
-
-    private static string Time(DateTimeOffset at) => at.UtcDateTime.ToString("yyyy-MM-dd HH:mm 'UTC'", CultureInfo.InvariantCulture);
 }

@@ -34,6 +34,8 @@ public sealed record PostgresServices
     public required IDecider Decider { get; init; }
     /// <summary>Steps 4 and 5.</summary>
     public required IApprovals Approvals { get; init; }
+    /// <summary>What runs under approvals, in all protocols of the proxy.</summary>
+    public RunningGrants Running { get; init; } = new();
     /// <summary>Step 6.</summary>
     public required ISessionRecorder Recorder { get; init; }
     /// <summary>Clock.</summary>
@@ -339,10 +341,11 @@ public sealed class PostgresListener : IAsyncDisposable
                 DatabaseRole = access.Credential.User,
                 ClientAddress = connection.Client.Address.ToString(),
                 Recording = recording,
+                Grants = new SessionGrants(_services.Running),
             };
             var ending = new CancellationTokenSource();
             var masks = _services.Catalogs is { } catalogs
-                ? new SessionMasks(catalogs.For(settings.Connection, database), access, database, ApplicationNameFor("gateway"), name =>
+                ? new SessionMasks(catalogs.For(access.Host, access.Port, database), access, database, ApplicationNameFor("gateway"), name =>
                 {
                     recording.RecordGateway(name);
                     return ValueTask.CompletedTask;
@@ -363,9 +366,11 @@ public sealed class PostgresListener : IAsyncDisposable
                 ApplicationName = settings.ApplicationName,
                 Ending = ending.Token,
             };
+            var texts = new OperationTexts(pathSession, _services.Parser, masks, GrammarMatches(target));
+            texts.Begins(await SearchPathAsync(target, recording, deadline).ConfigureAwait(false));
             var decider = new ProtocolRules(_services.Decider, canMask: masks is not null);
             var path = new OperationPath(decider, _services.Approvals, _services.Clock);
-            var operations = new PostgresOperations(context, path, decider, new OperationTexts(pathSession, _services.Parser, masks, GrammarMatches(target)));
+            var operations = new PostgresOperations(context, path, decider, texts);
             var running = new PostgresSession(context, operations, new PostgresReplies(context), ending);
             while (!_sessions.TryAdd(running.ProcessId, running))
             {
@@ -472,6 +477,19 @@ public sealed class PostgresListener : IAsyncDisposable
         var version = target.Parameters.FindLast(parameter => parameter.Key == "server_version").Value ?? "";
         var digits = version.TakeWhile(char.IsAsciiDigit).Count();
         return int.TryParse(version.AsSpan(0, digits), System.Globalization.CultureInfo.InvariantCulture, out var major) && _services.Parser.GrammarMatches(major);
+    }
+
+    /// <summary>search_path as the session begins: servers from 18 on report it, others are asked.</summary>
+    private static async ValueTask<string> SearchPathAsync(TargetConnection target, SerializedRecording recording, CancellationToken deadline)
+    {
+        if (target.Parameters.FindLast(parameter => parameter.Key == "search_path").Value is { } reported)
+        {
+            return reported;
+        }
+
+        recording.RecordGateway(GatewayStatement.ReadSearchPath.Name);
+        var row = await PostgresTarget.AskAsync(target, GatewayStatement.ReadSearchPath, deadline).ConfigureAwait(false);
+        return row is [{ } path] ? path : throw new TargetUnavailableException("08P01", "The target doesn't say what search_path its session has.");
     }
 
     private static string ApplicationNameFor(string name)

@@ -33,6 +33,12 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
     private bool _copyForwarded;
     private long _partialSince;
 
+    // Set by what may have changed client_encoding or standard_conforming_strings unseen (a function, a trigger), until it is certain that it hasn't.
+    private bool _textUncertain;
+
+    // Set by what has a row limit, and may have been cancelled because of it.
+    private bool _limited;
+
     /// <summary>Whether a client has begun a message and not completed it for longer than that.</summary>
     public bool IsStalled(TimeSpan limit)
     {
@@ -142,6 +148,11 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
             await SettleAsync().ConfigureAwait(false);
         }
 
+        if (_limited && type is FrontendType.Query or FrontendType.Parse or FrontendType.Bind or FrontendType.Execute or FrontendType.FunctionCall)
+        {
+            await OutlastLimitAsync().ConfigureAwait(false);
+        }
+
         switch (type)
         {
             case FrontendType.Query:
@@ -163,6 +174,7 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
                 PassOn(total);
                 break;
             case FrontendType.Sync:
+                _ahead.Clear();
                 _pipeline.TryEnqueue(new Expectation(Awaited.Sync));
                 PassOn(total);
                 break;
@@ -184,6 +196,12 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
             throw Malformed.Unterminated();
         }
 
+        if (_textUncertain && !await IsReadAsWrittenAsync(message.AsMemory(5)).ConfigureAwait(false))
+        {
+            return;
+        }
+
+        _ahead.Clear();
         await DecideAsync(new PostgresOperation { Number = ++context.Operations, Kind = "query", Message = message, Text = message.AsMemory(5, message.Length - 6) })
             .ConfigureAwait(false);
     }
@@ -197,6 +215,11 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
         }
 
         var text = message.AsMemory(5)[body.Text];
+        if (_textUncertain && !await IsReadAsWrittenAsync(text).ConfigureAwait(false))
+        {
+            return;
+        }
+
         if (context.Masks is { } masks)
         {
             await masks.RefreshAsync(context.Ending).ConfigureAwait(false);
@@ -296,6 +319,7 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
 
         if (_pipeline.TryEnqueue(new Expectation(Awaited.Execute) { Operation = operation }))
         {
+            _limited |= operation!.Masker is { HasLimit: true };
             PassOn(total);
             if (operation!.Understood is { CopiesIn: true })
             {
@@ -430,10 +454,12 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
         own.Permit = permit;
         own.Forwarded();
         texts.Forwarding(own.Understood);
+        _textUncertain |= own.Understood is not { OnlyReads: true };
         PrepareMasks(own, permit.Masking);
         switch (own.Kind)
         {
             case "query":
+                _limited |= own.Masker is { HasLimit: true };
                 Send(own, new Expectation(Awaited.Query) { Operation = own });
                 break;
             case "bind":
@@ -549,7 +575,77 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
             return null;
         }
 
-        var call = new GatewayCall(GatewayStatement.ReadContext);
+        return await AskAsync(GatewayStatement.ReadContext).ConfigureAwait(false);
+    }
+
+    /// <summary>
+    /// Whether the target reads a text as it was written, after something ran that may have changed how it reads: the target reports a change only with its next
+    /// ReadyForQuery, so that is waited for, or within a pipeline the target is asked. Not asked where the text reads the same anyway.
+    /// </summary>
+    /// <returns>False where an earlier message of the pipeline failed: the target skips this one.</returns>
+    /// <exception cref="MalformedMessageException">It doesn't: the session ends.</exception>
+    private async ValueTask<bool> IsReadAsWrittenAsync(ReadOnlyMemory<byte> text)
+    {
+        if (!ForcedSettings.MatterFor(text.Span))
+        {
+            return true;
+        }
+
+        if (!_pipeline.SegmentOpen || _pipeline.Status == (byte)'E')
+        {
+            await SettleAsync().ConfigureAwait(false);
+        }
+
+        if (_pipeline.Skipping)
+        {
+            return false;
+        }
+
+        if (!_pipeline.SegmentOpen)
+        {
+            // All is answered, ReadyForQuery included: a change was reported, and would have ended the session.
+            _textUncertain = _pipeline.Status == (byte)'E';
+            return true;
+        }
+
+        if (_pipeline.Status == (byte)'E' && !_pipeline.ImplicitOpen)
+        {
+            // A failed transaction runs nothing but its end, whatever is read.
+            return true;
+        }
+
+        try
+        {
+            var row = await AskAsync(GatewayStatement.ReadTextSettings).ConfigureAwait(false);
+            if (row.Length != 2 || !ForcedSettings.IsKept(ForcedSettings.ClientEncoding, row[0] ?? "")
+                || !ForcedSettings.IsKept(ForcedSettings.StandardConformingStrings, row[1] ?? ""))
+            {
+                throw ForcedSettings.Changed();
+            }
+
+            _textUncertain = false;
+            return true;
+        }
+        catch (PipelineSkippedException)
+        {
+            return false;
+        }
+    }
+
+    /// <summary>
+    /// What comes behind a result with a row limit waits for its end, and for the cancel that the limit may have caused: a cancel that comes late would hit the
+    /// next statement.
+    /// </summary>
+    private async ValueTask OutlastLimitAsync()
+    {
+        await SettleAsync().ConfigureAwait(false);
+        await context.LimitCancel.ConfigureAwait(false);
+        _limited = false;
+    }
+
+    private async ValueTask<string?[]> AskAsync(GatewayStatement statement)
+    {
+        var call = new GatewayCall(statement);
         if (_pipeline.SegmentOpen)
         {
             if (!_pipeline.TryEnqueue(new Expectation(Awaited.Parse) { Call = call })

@@ -216,7 +216,7 @@ internal sealed class PostgresReplies(SessionContext context) : IDisposable
         if (!operation.LimitCancelled)
         {
             operation.LimitCancelled = true;
-            _ = CancelQuietlyAsync();
+            context.LimitCancel = CancelQuietlyAsync();
         }
     }
 
@@ -404,6 +404,7 @@ internal sealed class PostgresReplies(SessionContext context) : IDisposable
                 if (body[0] == (byte)'I')
                 {
                     context.Masks?.TransactionEnded();
+                    context.Session.Grants.Release(static operation => ((PostgresOperation)operation).Completed);
                 }
 
                 return;

@@ -1,5 +1,6 @@
 using System.Net.Sockets;
 using System.Security.Cryptography;
+using Countersign.Proxy.Path.Hold;
 using Countersign.Proxy.Path.Record;
 using Countersign.Proxy.Postgres.Messages;
 using Countersign.Proxy.Postgres.Operations;
@@ -82,9 +83,12 @@ internal sealed class PostgresSession(SessionContext context, PostgresOperations
 
         var revoked = admitted.Ended.UnsafeRegister(
             _ => End(admitted.Ending.Reason, "57P01", admitted.Ending.Message), null);
+        var taken = context.Session.Grants.Ending.UnsafeRegister(
+            _ => End("revoked", "57P01", context.Session.Grants.Message ?? "The approval of what runs here was taken back."), null);
         var unrecorded = context.Recording.Failed.UnsafeRegister(
             _ => End("record-failed", "58030", "The recording of this session failed; nothing may go on without it."), null);
         await using (revoked.ConfigureAwait(false))
+        await using (taken.ConfigureAwait(false))
         await using (unrecorded.ConfigureAwait(false))
         {
             var upstream = operations.RunAsync();
@@ -152,6 +156,18 @@ internal sealed class PostgresSession(SessionContext context, PostgresOperations
         }
 
         await ending.CancelAsync().ConfigureAwait(false);
+        var ended = context.Session.Grants.Uses();
+        var running = context.Pipeline.Count > 0;
+        if (running)
+        {
+            // First of all, since a client that doesn't read can hold up its own farewell: the server would run the statement to its end.
+            await CancelAtTargetAsync(Patience).ConfigureAwait(false);
+            if (fault.Reason == "revoked")
+            {
+                await SettleAsync().ConfigureAwait(false);
+            }
+        }
+
         if (fault.Message is { } message)
         {
             try
@@ -166,15 +182,14 @@ internal sealed class PostgresSession(SessionContext context, PostgresOperations
             }
         }
 
-        var running = context.Pipeline.Count > 0;
         var open = context.Pipeline.Abort(new SessionEndedException());
-        if (running)
+        context.Target.Transport.Dispose();
+        if (open.Count > 0 && fault.Reason == "revoked")
         {
-            // The server would run the statement to its end: nobody waits for it any more.
+            // What was sent behind the first cancel is the last that the target can have got.
             await CancelAtTargetAsync(Patience).ConfigureAwait(false);
         }
 
-        context.Target.Transport.Dispose();
         context.ClientTransport.EndWriting();
         if (fault.Reason == "protocol" && upstream.IsCompleted)
         {
@@ -183,17 +198,33 @@ internal sealed class PostgresSession(SessionContext context, PostgresOperations
 
         context.ClientTransport.Dispose();
         await Task.WhenAll(Ignore(upstream), Ignore(downstream)).ConfigureAwait(false);
-        await RecordEndAsync(fault.Reason, open).ConfigureAwait(false);
+        await RecordEndAsync(fault.Reason, open, fault.Reason == "revoked" ? ended : []).ConfigureAwait(false);
+        context.Session.Grants.Close();
         replies.Dispose();
         context.Target.Dispose();
         context.Client.Dispose();
         context.Log.SessionEnded(Id, fault.Reason);
     }
 
-    private async Task RecordEndAsync(string reason, IReadOnlyList<PostgresOperation> open)
+    /// <summary>Gives the target a moment to say that it has cancelled: the record can then tell how it ended.</summary>
+    private async Task SettleAsync()
+    {
+        for (var waited = 0; waited < 30 && context.Pipeline.Count > 0; waited++)
+        {
+            await Task.Delay(TimeSpan.FromMilliseconds(10)).ConfigureAwait(false);
+        }
+    }
+
+    private async Task RecordEndAsync(string reason, IReadOnlyList<PostgresOperation> open, IReadOnlyList<GrantUse> revoked)
     {
         try
         {
+            foreach (var use in revoked)
+            {
+                await context.Recording.RecordHoldAsync(
+                    new HoldEntry(use.Operation.Number, use.Grant.Claims.Request, use.Grant.Digest, "", "revoked"), CancellationToken.None).ConfigureAwait(false);
+            }
+
             foreach (var operation in open)
             {
                 context.Recording.Complete(PostgresReplies.Completion(operation, reason == "client" ? "disconnected" : "unknown"));

@@ -6,6 +6,7 @@ using System.Security.Authentication;
 using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using Countersign.Proxy.Postgres.Messages;
+using Countersign.Proxy.Postgres.Operations;
 using Countersign.Proxy.Postgres.Ports;
 using Countersign.Proxy.Postgres.Scram;
 
@@ -82,6 +83,10 @@ internal static class PostgresTarget
     private const int CancelRequestCode = 80877102;
     private const int InitialBuffer = 8192;
 
+    // A login has a few messages and about fifteen settings; a target that sends more without end is none.
+    private const int MaxLoginMessages = 500;
+    private const int MaxSettingBytes = 64 << 10;
+
     /// <summary>Connects, verifies and logs in.</summary>
     /// <param name="access">Where to, and as whom.</param>
     /// <param name="database">Database.</param>
@@ -117,6 +122,48 @@ internal static class PostgresTarget
             {
                 connection.Dispose();
                 throw;
+            }
+        }
+    }
+
+    /// <summary>Asks a connection that nobody uses yet for one row of texts.</summary>
+    /// <exception cref="TargetUnavailableException">It doesn't answer, or not as it should.</exception>
+    public static async Task<string?[]> AskAsync(TargetConnection connection, GatewayStatement statement, CancellationToken cancellation)
+    {
+        var closing = cancellation.UnsafeRegister(static state => ((PostgresTransport)state!).Dispose(), connection.Transport);
+        await using (closing.ConfigureAwait(false))
+        {
+            try
+            {
+                statement.WriteQuery(connection.Output);
+                await connection.FlushAsync().ConfigureAwait(false);
+                string?[] row = [];
+                while (true)
+                {
+                    var (type, body) = await ReadAsync(connection.Input).ConfigureAwait(false);
+                    row = type == BackendType.DataRow ? GatewayCall.ReadRow(body.Span) : row;
+                    var failed = type == BackendType.ErrorResponse ? ErrorFields.Code(body.Span) : null;
+                    connection.Input.Consume(body.Length + 5);
+                    switch (type)
+                    {
+                        case BackendType.ReadyForQuery:
+                            return row;
+                        case BackendType.ErrorResponse:
+                            throw new TargetUnavailableException("58000", $"{statement.Name} failed at the target ({failed}).");
+                        case BackendType.DataRow or BackendType.RowDescription or BackendType.CommandComplete or BackendType.NoticeResponse or BackendType.ParameterStatus:
+                            break;
+                        default:
+                            throw Malformed.Unexpected(type.ToString());
+                    }
+                }
+            }
+            catch (MalformedMessageException error)
+            {
+                throw new TargetUnavailableException("08P01", $"The target does not speak the protocol as it should: {error.Message}", error);
+            }
+            catch (Exception error) when (error is SocketException or IOException or ObjectDisposedException or TargetLostException)
+            {
+                throw new TargetUnavailableException("08006", "The connection to the target broke during login.", error);
             }
         }
     }
@@ -274,9 +321,15 @@ internal static class PostgresTarget
         ScramClientExchange? exchange = null;
         var verified = false;
         var authenticated = false;
-        while (true)
+        var settingBytes = 0;
+        for (var messages = 0; ; messages++)
         {
             var (type, body) = await ReadAsync(connection.Input).ConfigureAwait(false);
+            if (messages > MaxLoginMessages)
+            {
+                throw new MalformedMessageException("its login has no end.");
+            }
+
             switch (type)
             {
                 case BackendType.Authentication when !authenticated:
@@ -301,7 +354,13 @@ internal static class PostgresTarget
                 case BackendType.NoticeResponse:
                     break;
                 case BackendType.ParameterStatus when authenticated:
-                    Report(connection, body.Span);
+                    settingBytes += body.Length;
+                    if (settingBytes > MaxSettingBytes)
+                    {
+                        throw new MalformedMessageException("it reports settings without end.");
+                    }
+
+                    Report(connection, access, body.Span);
                     break;
                 case BackendType.BackendKeyData when authenticated:
                     KeyData(connection, body.Span);
@@ -317,12 +376,18 @@ internal static class PostgresTarget
         }
     }
 
-    private static void Report(TargetConnection connection, ReadOnlySpan<byte> body)
+    private static void Report(TargetConnection connection, TargetAccess access, ReadOnlySpan<byte> body)
     {
         var reader = new MessageReader(body);
         var name = reader.ReadString();
         var value = reader.ReadString();
-        if (!Operations.ForcedSettings.IsKept(name, value))
+        if (name == "server_encoding" && value != "UTF8")
+        {
+            // Names are folded and cut by the server's encoding, texts converted to it: what was decided on would be another text.
+            throw new TargetUnavailableException("0A000", $"The database of {access.Connection} is encoded in {value}; Countersign works with UTF8 databases only.");
+        }
+
+        if (!ForcedSettings.IsKept(name, value))
         {
             throw new MalformedMessageException($"it keeps {name} at another value than it was asked for.");
         }

@@ -42,6 +42,15 @@ internal sealed class SessionContext
     /// <summary>application_name as the client knows it; sent again as sign of life during a hold.</summary>
     public string ApplicationName { get; set; } = "";
 
+    /// <summary>The cancel that a row limit has caused: completed once the target has taken it. Set by the target's half before it passes on what made it necessary.</summary>
+    public Task LimitCancel
+    {
+        get => Volatile.Read(ref _limitCancel);
+        set => Volatile.Write(ref _limitCancel, value);
+    }
+
+    private Task _limitCancel = Task.CompletedTask;
+
     /// <summary>Operations so far.</summary>
     public long Operations { get; set; }
 

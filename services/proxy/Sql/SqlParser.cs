@@ -148,7 +148,7 @@ public sealed class SqlParser : IDisposable
         }
 
         var analysis = Parse(utf8, scan, standardConformingStrings: true);
-        if (analysis.Facts.Complete && shapes.IsSeenAgain(shape))
+        if (analysis.Facts.Complete && !analysis.Statements.Any(statement => statement.Effect is { Definition: not null }) && shapes.IsSeenAgain(shape))
         {
             shapes.Add(shape, analysis, 512 + ((long)utf8.Length * SizeFactor));
         }
@@ -219,6 +219,12 @@ public sealed class SqlParser : IDisposable
                     {
                         incomplete.Add(code);
                     }
+                }
+
+                if (builder.Effect is { Definition: { } definition } effect)
+                {
+                    // The whole PREPARE or DECLARE: its parameter types and options decide what runs as well.
+                    builder.Effect = effect with { Definition = definition.WithOwnText(Encoding.UTF8.GetString(utf8.Slice(start + first, last - first))) };
                 }
 
                 statements.Add(builder.Build(start + first, last - first));

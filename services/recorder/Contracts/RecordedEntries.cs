@@ -77,6 +77,8 @@ public sealed record OperationEntry
     public string? Grant { get; init; }
     /// <summary>Who agreed, with time.</summary>
     public IReadOnlyList<RecordedApprover> Approvers { get; init; } = [];
+    /// <summary>True where its requester went ahead alone, which somebody else must review.</summary>
+    public bool BreakGlass { get; init; }
 }
 
 /// <summary>An approver in a recording.</summary>
@@ -108,7 +110,7 @@ public sealed record CompletionEntry
 /// <param name="Request">Approval request.</param>
 /// <param name="Digest">What an approver is asked about.</param>
 /// <param name="Text">The text, with secrets masked.</param>
-/// <param name="Phase"><c>began</c>, <c>attached</c>, <c>approved</c>, <c>denied</c>, <c>expired</c>, <c>cancelled</c>, <c>disconnected</c>, <c>refused</c>.</param>
+/// <param name="Phase"><c>began</c>, <c>attached</c>, <c>approved</c>, <c>denied</c>, <c>expired</c>, <c>cancelled</c>, <c>disconnected</c>, <c>refused</c>; <c>revoked</c> where it was ended while it ran, since its approval was taken back or isn't enough any more.</param>
 public sealed record HoldEntry(long Operation, string Request, string Digest, string Text, string Phase);
 
 /// <summary>Body of a <see cref="EntryTypes.SessionEnd"/> entry.</summary>

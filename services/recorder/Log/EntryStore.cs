@@ -192,7 +192,7 @@ internal sealed class EntryStore : IDisposable
                 bytes = OffsetOf(begin + ++count) - OffsetOf(begin);
             }
 
-            var buffer = new byte[bytes];
+            var buffer = GC.AllocateUninitializedArray<byte>((int)bytes);
             if (Durable.Read(_file, buffer, OffsetOf(begin)) < bytes)
             {
                 throw new LogFailedException($"{Path.GetFileName(_path)} is shorter than it was");

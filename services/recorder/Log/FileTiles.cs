@@ -46,11 +46,24 @@ internal sealed class FileTiles(string root) : ITileStorage
         }
     }
 
+    // A file that is cut to nothing first is written back when it is closed (ext4), and nobody needs that here.
+    private static void WriteWhole(string path, ReadOnlySpan<byte> bytes)
+    {
+        if (File.Exists(path))
+        {
+            File.WriteAllBytes(path, bytes);
+            return;
+        }
+
+        using var handle = File.OpenHandle(path, FileMode.CreateNew, FileAccess.Write);
+        RandomAccess.Write(handle, bytes, 0);
+    }
+
     private void Write(string relative, ReadOnlySpan<byte> bytes)
     {
         var path = Path.Combine(root, relative);
         Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-        File.WriteAllBytes(path, bytes);
+        WriteWhole(path, bytes);
         lock (_gate)
         {
             _unsynced.Add(path);

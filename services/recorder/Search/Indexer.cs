@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Diagnostics.Metrics;
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using Countersign.Recorder.Contracts;
 using Countersign.Recorder.Format;
 using Microsoft.Extensions.Logging;
@@ -130,7 +131,7 @@ public sealed partial class Indexer(ISearchIndex index, IEntryLog log, ILogger<I
                 rows.Operation(entry, operation, Session(entry.Session, rows));
                 break;
             case EntryType.Completion:
-                rows.Completion(entry.Session, JsonSerializer.Deserialize<CompletionEntry>(payload, JsonSerializerOptions.Web)!);
+                rows.Completion(entry.Session, JsonSerializer.Deserialize(payload, IndexJson.Default.CompletionEntry)!);
                 break;
         }
     }
@@ -172,3 +173,10 @@ public sealed partial class Indexer(ISearchIndex index, IEntryLog log, ILogger<I
         }
     }
 }
+
+/// <summary>
+/// Reads half of all entries without reflection. Not those whose members have initial values: generated code sets what is missing to null.
+/// </summary>
+[JsonSourceGenerationOptions(JsonSerializerDefaults.Web)]
+[JsonSerializable(typeof(CompletionEntry))]
+internal sealed partial class IndexJson : JsonSerializerContext;

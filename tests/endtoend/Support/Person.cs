@@ -26,8 +26,20 @@ public sealed class Person(World world, string name, string password)
     /// <summary>Person id.</summary>
     public string Id { get; private set; } = "";
 
-    /// <summary>Logs in by device code (RFC 8628); what a person does in the browser is done by HTTP.</summary>
+    /// <summary>Logs in.</summary>
     public async Task LogInAsync()
+    {
+        var token = await ProviderTokenAsync();
+        using var http = world.Http();
+        _tokens.Clear();
+        using var issued = await http.PostAsJsonAsync("identity/v1/tokens", new { grant = "id_token", idToken = token, audience = "identity" });
+        Assert.True(issued.IsSuccessStatusCode, await issued.Content.ReadAsStringAsync());
+        Keep("identity", await issued.Content.ReadFromJsonAsync<JsonElement>());
+        Id = Claims(_tokens["identity"]).GetProperty("person").GetString()!;
+    }
+
+    /// <summary>A fresh id_token of the provider, by device code (RFC 8628); what a person does in the browser is done by HTTP.</summary>
+    public async Task<string> ProviderTokenAsync()
     {
         using var http = world.Http(cookies: true);
         var login = await http.GetFromJsonAsync<JsonElement>("identity/v1/login");
@@ -49,7 +61,7 @@ public sealed class Person(World world, string name, string password)
             page.EnsureSuccessStatusCode();
         }
 
-        var token = await Until.NotNullAsync("the device login", async () =>
+        return await Until.NotNullAsync("the device login", async () =>
         {
             var answer = await FormAsync(http, provider.GetProperty("token_endpoint").GetString()!, new()
             {
@@ -59,11 +71,6 @@ public sealed class Person(World world, string name, string password)
             });
             return answer.TryGetProperty("id_token", out var id) ? id.GetString() : null;
         });
-        _tokens.Clear();
-        using var issued = await http.PostAsJsonAsync("identity/v1/tokens", new { grant = "id_token", idToken = token, audience = "identity" });
-        Assert.True(issued.IsSuccessStatusCode, await issued.Content.ReadAsStringAsync());
-        Keep("identity", await issued.Content.ReadFromJsonAsync<JsonElement>());
-        Id = Claims(_tokens["identity"]).GetProperty("person").GetString()!;
     }
 
     /// <summary>An access token for one service.</summary>

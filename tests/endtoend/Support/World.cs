@@ -55,7 +55,7 @@ public abstract class Scenario(World world) : IAsyncLifetime
 /// One composition for all tests: a real PostgreSQL, the standalone host as a process of its own, people, connections, policies. Connection
 /// <c>shop</c> is an ordinary application's; behind <c>root</c> is a superuser, so that nothing but the gateway stands between an attack and the damage.
 /// </summary>
-public sealed class World : IAsyncLifetime
+public class World : IAsyncLifetime
 {
     private const string AppPassword = "app-secret-f3b1";
     private readonly string _folder = $"/tmp/cs-e2e-{Guid.NewGuid():N}";
@@ -102,6 +102,12 @@ public sealed class World : IAsyncLifetime
     /// <summary>Enrolled, and disabled by a test.</summary>
     public Person Erin { get; private set; } = null!;
 
+    /// <summary>Whether the starter policies and those of the tests are put into force.</summary>
+    protected virtual bool HasPolicies => true;
+
+    /// <summary>A private folder that goes with the composition.</summary>
+    public string Folder => _folder;
+
     /// <inheritdoc/>
     public async ValueTask InitializeAsync()
     {
@@ -120,6 +126,7 @@ public sealed class World : IAsyncLifetime
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
+        GC.SuppressFinalize(this);
         if (Host is not null)
         {
             await Host.DisposeAsync();
@@ -188,6 +195,14 @@ public sealed class World : IAsyncLifetime
     public async Task<string> PsqlAsync(Person person, string input, string connection = "shop")
     {
         var credential = await person.CredentialAsync();
+        return await PostgresServer.RunAsync(
+            "psql", ["-X", "-A", "-t", "-v", "VERBOSITY=verbose", await ConnectionStringAsync(credential.Credential.UserName, connection)],
+            new Dictionary<string, string> { ["PGPASSWORD"] = credential.Secret }, input);
+    }
+
+    /// <summary>libpq's connection string for the gateway, with TLS that is verified in full.</summary>
+    public async Task<string> ConnectionStringAsync(string userName, string connection)
+    {
         var authority = Path.Combine(_folder, "ca.pem");
         if (!File.Exists(authority))
         {
@@ -195,9 +210,14 @@ public sealed class World : IAsyncLifetime
             await File.WriteAllTextAsync(authority, await http.GetStringAsync("proxy/v1/ca"));
         }
 
-        return await PostgresServer.RunAsync(
-            "psql", ["-X", "-A", "-t", "-v", "VERBOSITY=verbose", $"host=localhost hostaddr=127.0.0.1 port={GatewayPort} user={credential.Credential.UserName} dbname={connection} sslmode=verify-full sslrootcert={authority}"],
-            new Dictionary<string, string> { ["PGPASSWORD"] = credential.Secret }, input);
+        return $"host=localhost hostaddr=127.0.0.1 port={GatewayPort} user={userName} dbname={connection} sslmode=verify-full sslrootcert={authority}";
+    }
+
+    /// <summary>Waits until the proxy enforces the bundle that is in force.</summary>
+    public async Task EnforcedAsync()
+    {
+        var version = (await Bob.GetAsync<PolicyDocumentsInForce>("policy/v1/documents")).Version;
+        await Until.TrueAsync("the proxy enforces it", () => Task.FromResult(LogLines().Any(line => line.Contains($"Bundle {version} (", StringComparison.Ordinal))));
     }
 
     /// <summary>Waits until a request is in a state.</summary>
@@ -364,6 +384,11 @@ public sealed class World : IAsyncLifetime
                 Target("shop", "shop_app", AppPassword), Target("shop-copy", "shop_app", AppPassword), Target("root", PostgresServer.Superuser, PostgresServer.Password),
             ],
         });
+        if (!HasPolicies)
+        {
+            return;
+        }
+
         var documents = Directory.GetFiles(Path.Combine(AppContext.BaseDirectory, "starter"), "*.yaml")
             .Where(file => Path.GetFileName(file) is not ("tests.yaml" or "approvers.yaml"))
             .Append(Path.Combine(AppContext.BaseDirectory, "policies.yaml"));

@@ -109,6 +109,48 @@ public sealed class BundleTests : IDisposable
     }
 
     [Fact]
+    public async Task One_person_alone_can_only_take_away()
+    {
+        var before = Rules(5, Read + Write);
+        var less = Rules(6, Read);
+        await VerifyAsync(Follows(less, before), null, Given.Now);
+        Assert.Equal(6, (await VerifyAsync(Follows(less, before), new BundleMark(5, Digest(before)), Given.Now)).Bundle.Version);
+        await RefusedAsync("does more than taking away", Follows(Rules(6, Read + Write + Write.Replace("write", "more", StringComparison.Ordinal)), before));
+        await RefusedAsync("not from which bundle", Sealed(less, removal: true));
+        await RefusedAsync("follows nothing", Sealed(less, removal: false) with { Before = [Sealed(before, removal: false)] });
+        await RefusedAsync("not from which bundle", Follows(less, before) with { Before = [Sealed(before, removal: true)] });
+        await RefusedAsync("not in their order", Follows(Rules(5, Read), before));
+        await RefusedAsync("documents can't be compared", Follows(less with { Documents = [new BundleDocument("p.yaml", "x")] }, before));
+
+        // Without the claim nobody else's word is missing, whatever the bundle does; with it the grant is good for nothing else.
+        await RefusedAsync("enough other persons", Signed(less, Grant(Digest(less)) with { Approvers = [] }) with { Before = [Sealed(before, removal: false)] });
+        await RefusedAsync("something else", Signed(less, Grant(Digest(less)) with { Approvers = [], Removal = true, BreakGlass = true }) with { Before = [Sealed(before, removal: false)] });
+        await RefusedAsync("another payload", Signed(less, Grant(Digest(before)) with { Approvers = [], Removal = true }) with { Before = [Sealed(before, removal: false)] });
+    }
+
+    [Fact]
+    public async Task A_removal_that_was_seen_can_not_be_passed_over()
+    {
+        var before = Rules(5, Read + Write);
+        var (one, two) = (Rules(6, Read), Rules(7, ""));
+        var second = Follows(two, before, one);
+        await VerifyAsync(second, null, Given.Now);
+        await VerifyAsync(second, new BundleMark(5, Digest(before)), Given.Now);
+        await VerifyAsync(second, new BundleMark(6, Digest(one)), Given.Now);
+        await VerifyAsync(second, new BundleMark(7, Digest(two)), Given.Now);
+        await RefusedAsync("another bundle of version 6", second, new BundleMark(6, "x"));
+
+        // It would give back what version 6 took away.
+        var around = Follows(Rules(7, Write), before);
+        await VerifyAsync(around, new BundleMark(5, Digest(before)), Given.Now);
+        await RefusedAsync("doesn't follow version 6", around, new BundleMark(6, Digest(one)));
+        await RefusedAsync("older than 8", second, new BundleMark(8, "x"));
+        await RefusedAsync("in the wrong way", second with { Before = [second.Before![0], second.Before[1] with { Before = [second.Before[0]] }] });
+        await RefusedAsync("too many", second with { Before = [.. Enumerable.Repeat(second.Before[0], BundleVerifier.MaxRemovals + 1)] });
+        await RefusedAsync("signature or grant", second with { Before = [second.Before[0], second.Before[1] with { Grant = _policy.Sign(TokenTypes.Grant, Grant(Digest(one)) with { Removal = true }) }] });
+    }
+
+    [Fact]
     public void The_diff_names_every_line_that_changes()
     {
         var before = Sample();
@@ -200,6 +242,31 @@ public sealed class BundleTests : IDisposable
         IssuedAt = Given.Now.ToUnixTimeSeconds(),
         ExpiresAt = Given.Now.AddMinutes(10).ToUnixTimeSeconds(),
     };
+
+    private const string Read = "- {name: read, effect: allow, when: {statements: [SELECT]}}\n";
+    private const string Write = "- {name: write, effect: allow, when: {statements: [UPDATE]}}\n";
+
+    private static Bundle Rules(long version, string rules) => new()
+    {
+        Version = version,
+        CreatedAt = Given.Now,
+        Documents = [new BundleDocument("p.yaml", Given.Policy("- {name: base, effect: deny, when: {where: absent}}\n" + rules))],
+        Connections = [Given.Connection()],
+    };
+
+    private static string Digest(Bundle bundle) => BundleCodec.Digest(BundleCodec.Encode(bundle));
+
+    private BundleEnvelope Signed(Bundle bundle, GrantClaims grant) => new BundleSigner(_policy).Seal(BundleCodec.Encode(bundle), bundle.Version, _approval.Sign(TokenTypes.Grant, grant), Given.Now);
+
+    private BundleEnvelope Sealed(Bundle bundle, bool removal)
+    {
+        var grant = Grant(Digest(bundle));
+        return Signed(bundle, removal ? grant with { Removal = true, Approvers = [] } : grant);
+    }
+
+    /// <summary>An envelope over removals in a row from an approved bundle.</summary>
+    private BundleEnvelope Follows(Bundle bundle, params Bundle[] before) =>
+        Sealed(bundle, removal: true) with { Before = [.. before.Select((each, index) => Sealed(each, removal: index > 0))] };
 
     private BundleEnvelope Envelope(Bundle bundle)
     {

@@ -64,6 +64,41 @@ public sealed class ObligationTests
     }
 
     [Fact]
+    public void What_lets_more_through_needs_every_rule_and_a_login_satisfies_all()
+    {
+        const string Rules = """
+            - {name: a, effect: require_approval, approval: {groups: [dba], window: 2h, break_glass: true, dry_run: true, assurance: {max_age: 30m, amr: [otp]}}}
+            - {name: b, effect: require_approval, approval: {groups: [dba], window: 1h, break_glass: true, dry_run: true, assurance: {max_age: 15m, amr: [hwk, otp]}}, when: {statements: [SELECT, INSERT]}}
+            - {name: c, effect: require_approval, approval: {groups: [dba]}, when: {statements: [INSERT]}}
+            """;
+        var terms = Given.Decide(Rules, Given.Input(Read)).Terms!;
+        Assert.Equal((TimeSpan.FromHours(1), true, true), (terms.LongestWindow, terms.BreakGlass, terms.DryRun));
+        Assert.Equal((TimeSpan.FromMinutes(15), "hwk otp"), (terms.Assurance!.MaxAge, string.Join(' ', terms.Assurance.Amr)));
+
+        // One rule, or one statement, that says nothing of it is enough.
+        foreach (var statements in new[] { new[] { Given.Statement("INSERT") }, [Read, Given.Statement("INSERT")] })
+        {
+            terms = Given.Decide(Rules, Given.Input(statements)).Terms!;
+            Assert.Equal((null, false, false), (terms.LongestWindow, terms.BreakGlass, terms.DryRun));
+            Assert.Equal(TimeSpan.FromMinutes(15), terms.Assurance!.MaxAge);
+        }
+
+        terms = Given.Decide("- {name: a, effect: require_approval, approval: {groups: [dba]}}", Given.Input(Read)).Terms!;
+        Assert.Equal((null, null, false, false), (terms.Assurance, terms.LongestWindow, terms.BreakGlass, terms.DryRun));
+    }
+
+    [Fact]
+    public void Explaining_says_how_approvers_must_log_in_and_what_else_may_be_asked_for()
+    {
+        const string Rules = "- {name: a, effect: require_approval, approval: {groups: [dba], window: 2h, break_glass: true, dry_run: true, assurance: {max_age: 30m, amr: [otp]}}}";
+        var suggestions = string.Join(' ', Given.Engine(Given.Policy(Rules)).Explain(Given.Input(Read)).Suggestions);
+        foreach (var part in new[] { "login of the last 30m and with otp", "access window of at most 2h", "rolled back", "countersign break-glass" })
+        {
+            Assert.Contains(part, suggestions, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
     public void Holding_because_of_a_mask_has_terms_of_its_own()
     {
         const string Rules = "- {name: a, effect: allow, obligations: {filter_on_masked: require_approval}, approval: {groups: [dba]}, when: {statements: [SELECT]}}\n- {name: b, effect: allow, when: {statements: [SHOW]}}\n";

@@ -18,11 +18,12 @@ public sealed class OrderTests
         One("", "", "", "complete: false", "time: {from: \"09:00\", to: \"12:00\"}", "time: {timezone: No/Where}", "client_address: [10.0.0.0/8]", "principals: {groups: [engineers]}", "principals: {kind: service}"),
         One("", "", "", "mode: shadow, "),
         One("dba", "owners", "security"),
-        Gen.Int[1, 3],
-        (effect, one, two, three, mode, group, quorum) =>
+        Gen.Select(Gen.Int[1, 3], One("", "", ", window: 1h", ", window: 30m, break_glass: true", ", break_glass: true, dry_run: true", ", assurance: {max_age: 15m}", ", assurance: {max_age: 1h, amr: [otp]}", ", assurance: {amr: [mfa]}, dry_run: true")),
+        (effect, one, two, three, mode, group, more) =>
         {
+            var (quorum, extra) = more;
             var when = string.Join(", ", new[] { one, two, three }.Where(part => part.Length > 0));
-            var terms = effect == "require_approval" ? $", approval: {{groups: [{group}], quorum: {quorum}, timeout: {quorum * 10}m}}, obligations: {{row_limit: {quorum * 5}}}" : "";
+            var terms = effect == "require_approval" ? $", approval: {{groups: [{group}], quorum: {quorum}, timeout: {quorum * 10}m{extra}}}, obligations: {{row_limit: {quorum * 5}}}" : "";
             return $"effect: {effect}, {mode}when: {{{when}}}{terms}, message: m{quorum}";
         });
 

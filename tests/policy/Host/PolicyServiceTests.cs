@@ -225,6 +225,102 @@ public sealed class PolicyServiceTests
     }
 
     [Fact]
+    public async Task What_is_in_force_is_read_by_enrolled_persons_and_a_change_by_who_asked_for_it()
+    {
+        await using var world = await PolicyWorld.StartAsync();
+        var asked = await world.AskAsync("mallory", First);
+        await world.DecideAsync(asked.RequestId, RequestState.Approved);
+        Assert.Equal("active", (await world.EndedAsync(asked.RequestId)).State);
+        async Task<HttpStatusCode> Status(string who, string path, object? body = null)
+        {
+            using var response = await world.SendAsync(world.Person(who), body is null ? HttpMethod.Get : HttpMethod.Post, path, body);
+            return response.StatusCode;
+        }
+
+        var other = new PolicyExplainRequest { Connection = "shop", Text = "select 1", Principal = new ExplainPrincipal { Name = "x@example.com" } };
+        Assert.Equal(HttpStatusCode.Forbidden, await Status("mallory", "/policy/v1/documents"));
+        Assert.Equal(HttpStatusCode.Forbidden, await Status("mallory", "/policy/v1/explain", other));
+        Assert.Equal(HttpStatusCode.OK, await Status("mallory", "/policy/v1/explain", other with { Principal = null }));
+        Assert.Equal(HttpStatusCode.OK, await Status("mallory", $"/policy/v1/changes/{asked.RequestId}"));
+        Assert.Equal(HttpStatusCode.NotFound, await Status("eve", $"/policy/v1/changes/{asked.RequestId}"));
+        Assert.Equal(HttpStatusCode.OK, await Status("alice", $"/policy/v1/changes/{asked.RequestId}"));
+        Assert.Equal(HttpStatusCode.OK, await Status("alice", "/policy/v1/documents"));
+        world.Enrolled.Remove("per_alice");
+        Assert.Equal(HttpStatusCode.Forbidden, await Status("alice", "/policy/v1/documents"));
+    }
+
+    [Fact]
+    public async Task Taking_away_is_in_force_at_once_by_one_enrolled_person_and_open_for_review()
+    {
+        var world = await PolicyWorld.StartAsync();
+        await ActivateAsync(world, First);
+        var stop = new PolicyChangeRequest { Documents = [new BundleDocument("stop.yaml", Given.Policy("- {name: all, effect: deny, when: {statements: [SELECT]}}", "stop"))], AtOnce = true, Reason = "leak" };
+        var done = await world.AskAsync("alice", stop);
+        Assert.True(done.InForce);
+        Assert.Equal((true, "leak", RequestKind.Bundle), (world.Asked.Last().InEffect, world.Asked.Last().Reason, world.Asked.Last().Kind));
+        var envelope = await world.GetAsync<BundleEnvelope>(world.Service(AppIds.Proxy), "/policy/v1/bundle");
+        var verifier = new BundleVerifier(world.Services.GetRequiredService<ITrustedKeys>());
+        Assert.Equal(2, (await verifier.VerifyAsync(envelope, null, DateTimeOffset.UtcNow, CancellationToken.None)).Bundle.Version);
+        Assert.Equal("active", (await world.EndedAsync(done.RequestId)).State);
+
+        // Once more; and it outlives a restart.
+        Assert.True((await world.AskAsync("alice", new PolicyChangeRequest { RemovedConnections = ["shop"], AtOnce = true })).InForce);
+        await using var again = await world.RestartAsync();
+        envelope = await again.GetAsync<BundleEnvelope>(again.Service(AppIds.Proxy), "/policy/v1/bundle");
+        Assert.Equal((3, 2), ((await verifier.VerifyAsync(envelope, null, DateTimeOffset.UtcNow, CancellationToken.None)).Bundle.Version, envelope.Before!.Count));
+
+        // Giving it back is a change like any other, and so is saying that it may stay.
+        using (var refused = await again.SendAsync(again.Person("alice"), HttpMethod.Post, "/policy/v1/changes", new PolicyChangeRequest { RemovedDocuments = ["stop.yaml"], AtOnce = true }))
+        {
+            Assert.Equal(HttpStatusCode.Conflict, refused.StatusCode);
+        }
+
+        var confirm = await again.AskAsync("alice", new PolicyChangeRequest { Reason = "stays" });
+        Assert.False(confirm.InForce);
+        await again.DecideAsync(confirm.RequestId, RequestState.Approved);
+        Assert.Equal("active", (await again.EndedAsync(confirm.RequestId)).State);
+        Assert.Null((await again.GetAsync<BundleEnvelope>(again.Service(AppIds.Proxy), "/policy/v1/bundle")).Before);
+    }
+
+    [Theory]
+    [InlineData("alice", "more", HttpStatusCode.Conflict, "not-a-removal")]
+    [InlineData("alice", "group", HttpStatusCode.Conflict, "not-a-removal")]
+    [InlineData("carol", "less", HttpStatusCode.Forbidden, "not-enrolled")]
+    [InlineData("bob", "bob's", HttpStatusCode.Conflict, "not-a-removal")]
+    public async Task Nothing_else_is_in_force_at_once(string who, string change, HttpStatusCode status, string code)
+    {
+        await using var world = await PolicyWorld.StartAsync();
+        await ActivateAsync(world, First);
+        var rules = change switch
+        {
+            "more" => Rules + "- {name: more, effect: allow, when: {principals: {groups: [engineers]}, statements: [INSERT]}}\n",
+            "group" => Rules.Replace("bob@", "mallory@", StringComparison.Ordinal),
+            "bob's" => Rules.Replace(", carol@example.com", "", StringComparison.Ordinal), // only bob would be left to approve, and not what bob asks for
+            _ => Rules.Replace("statements: [DELETE]}, approval: {groups: [dba]}}\n", "statements: [DELETE]}, approval: {groups: [dba]}}\n- {name: stop, effect: deny}\n", StringComparison.Ordinal),
+        };
+        using var response = await world.SendAsync(world.Person(who), HttpMethod.Post, "/policy/v1/changes", new PolicyChangeRequest { Documents = [new BundleDocument("main.yaml", rules)], AtOnce = true });
+        Assert.Equal((status, code), (response.StatusCode, (await response.Content.ReadFromJsonAsync<JsonElement>()).GetProperty("code").GetString()));
+        Assert.Equal(1, (await world.GetAsync<PolicyDocumentsInForce>(world.Person("alice"), "/policy/v1/documents")).Version);
+    }
+
+    [Fact]
+    public async Task A_removal_comes_into_force_with_a_grant_that_says_so_only()
+    {
+        await using var world = await PolicyWorld.StartAsync();
+        await ActivateAsync(world, First);
+        world.Forge = (_, claims) => claims with { Removal = false };
+        using var response = await world.SendAsync(world.Person("alice"), HttpMethod.Post, "/policy/v1/changes", new PolicyChangeRequest { RemovedConnections = ["shop"], AtOnce = true });
+        Assert.Equal(HttpStatusCode.Conflict, response.StatusCode);
+        Assert.Equal(1, (await world.GetAsync<PolicyDocumentsInForce>(world.Person("alice"), "/policy/v1/documents")).Version);
+
+        // The other way round: an approved change doesn't become one that nobody had to approve.
+        world.Forge = (_, claims) => claims with { Removal = true, Approvers = [] };
+        var asked = await world.AskAsync("alice", new PolicyChangeRequest { Documents = [new BundleDocument("more.yaml", Given.Policy("- {name: a, effect: allow}", "more"))] });
+        await world.DecideAsync(asked.RequestId, RequestState.Approved);
+        Assert.Equal("refused", (await world.EndedAsync(asked.RequestId)).State);
+    }
+
+    [Fact]
     public async Task Groups_and_connections_are_told_without_secrets()
     {
         await using var world = await PolicyWorld.StartAsync();

@@ -41,6 +41,9 @@ internal sealed class PolicyWorld : IAsyncDisposable
     /// <summary>Where the grant of a request is something else than approval would give.</summary>
     public Func<string, GrantClaims, GrantClaims> Forge { get; set; } = (_, claims) => claims;
 
+    /// <summary>Persons who are enrolled, as identity would say.</summary>
+    public HashSet<string> Enrolled { get; } = ["per_alice", "per_bob"];
+
     public HttpClient Client { get; private set; } = null!;
 
     public IServiceProvider Services => _app.Services;
@@ -215,6 +218,13 @@ internal sealed class PolicyWorld : IAsyncDisposable
                 ExpiresAt = DateTimeOffset.UtcNow.AddHours(1),
                 Link = "http://approval/1",
             };
+            if (create.InEffect)
+            {
+                // Born at its end, with a review, and with a grant that names no approver.
+                view = view with { State = RequestState.Consumed, Review = new RequestReview(DateTimeOffset.UtcNow.AddDays(3)) };
+                view = view with { Grant = Sign(Forge(view.Id, Grant(view) with { Approvers = [], Removal = true })) };
+            }
+
             Requests[view.Id] = view;
             return Results.Json(new CreateRequestResult(view, false));
         });
@@ -228,23 +238,11 @@ internal sealed class PolicyWorld : IAsyncDisposable
             }
 
             Requests[id] = view with { State = RequestState.Consumed };
-            var now = DateTimeOffset.UtcNow;
-            var claims = new GrantClaims
-            {
-                Id = "grt_" + id,
-                Issuer = AppIds.Approval,
-                Request = id,
-                Kind = RequestKind.Bundle,
-                Person = "per_alice",
-                Connection = "",
-                Digests = [view.Operations[0].Digest],
-                AllOf = view.AllOf,
-                Approvers = [new GrantApprover("per_bob", "bob@example.com", now.ToUnixTimeSeconds())],
-                IssuedAt = now.ToUnixTimeSeconds(),
-                ExpiresAt = now.AddMinutes(5).ToUnixTimeSeconds(),
-            };
-            return Results.Json(new RedeemResult(Services.GetRequiredKeyedService<SigningKey>(AppIds.Approval).Sign(TokenTypes.Grant, Forge(id, claims))));
+            return Results.Json(new RedeemResult(Sign(Forge(id, Grant(view)))));
         });
+        app.MapGet("/identity/v1/persons/{id}/standing", (string id) => id.StartsWith("per_", StringComparison.Ordinal)
+            ? Results.Json(new PersonStanding(id, id[4..] + "@example.com", Enrolled.Contains(id), false, [], [id], false))
+            : Results.NotFound());
         app.MapPost("/proxy/v1/facts", (FactsRequest asked) => Results.Json(new OperationFacts
         {
             Protocol = asked.Protocol,
@@ -252,4 +250,25 @@ internal sealed class PolicyWorld : IAsyncDisposable
             Statements = [new StatementFacts { Kinds = [asked.Text.Split(' ')[0].ToUpperInvariant()], WhereAbsent = asked.Text.StartsWith("delete", StringComparison.OrdinalIgnoreCase) && !asked.Text.Contains("where", StringComparison.OrdinalIgnoreCase) }],
         }));
     }
+
+    private static GrantClaims Grant(RequestView view)
+    {
+        var now = DateTimeOffset.UtcNow;
+        return new GrantClaims
+        {
+            Id = "grt_" + view.Id,
+            Issuer = AppIds.Approval,
+            Request = view.Id,
+            Kind = RequestKind.Bundle,
+            Person = "per_alice",
+            Connection = "",
+            Digests = [view.Operations[0].Digest],
+            AllOf = view.AllOf,
+            Approvers = [new GrantApprover("per_bob", "bob@example.com", now.ToUnixTimeSeconds())],
+            IssuedAt = now.ToUnixTimeSeconds(),
+            ExpiresAt = now.AddMinutes(5).ToUnixTimeSeconds(),
+        };
+    }
+
+    private string Sign(GrantClaims claims) => Services.GetRequiredKeyedService<SigningKey>(AppIds.Approval).Sign(TokenTypes.Grant, claims);
 }

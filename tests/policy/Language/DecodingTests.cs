@@ -37,7 +37,7 @@ public sealed class DecodingTests
                   time: {days: [mon-fri, sun], from: "22:00", to: "06:00", timezone: Europe/Berlin}
                   client_address: [10.0.0.0/8, "2001:db8::/32", 192.0.2.1]
                 obligations: {record: acknowledged, row_limit: 10, filter_on_masked: require_approval, laundering: require_approval, in_transaction: hold(30s)}
-                approval: {all_of: [{any_of: [dba, owners], quorum: 2}, {any_of: [security]}], timeout: 45m, grant_lifetime: 5m, reason_required: true}
+                approval: {all_of: [{any_of: [dba, owners], quorum: 2}, {any_of: [security]}], timeout: 45m, grant_lifetime: 5m, reason_required: true, assurance: {max_age: 15m, amr: [otp]}, window: 1h, break_glass: true, dry_run: true}
             ---
             apiVersion: countersign/v1
             kind: MaskSet
@@ -58,6 +58,8 @@ public sealed class DecodingTests
         Assert.Equal(3, rule.When.ClientAddress!.Count);
         Assert.Equal(TimeSpan.FromSeconds(30), rule.Obligations!.InTransaction!.Value.Value);
         Assert.Equal(2, rule.Approval!.AllOf[0].Quorum);
+        Assert.Equal((TimeSpan.FromMinutes(15), "otp"), (rule.Approval.Assurance!.MaxAge, Assert.Single(rule.Approval.Assurance.Amr)));
+        Assert.Equal((TimeSpan.FromHours(1), true, true), (rule.Approval.Window, rule.Approval.BreakGlass, rule.Approval.DryRun));
         Assert.Equal(new ColumnMask("*", "customers", "E.Mail", "null"), set.MaskSets[0].Columns[1].Value);
         Assert.Equal("a.yaml:6:5", rule.At.ToString());
     }
@@ -119,6 +121,16 @@ public sealed class DecodingTests
     [InlineData(Head + "rules: [{name: a, effect: allow, approval: {groups: [x], quorum: 0}}]", "wrong-type")]
     [InlineData(Head + "rules: [{name: a, effect: allow, approval: {groups: [x], all_of: [{any_of: [x]}]}}]", "bad-value")]
     [InlineData(Head + "rules: [{name: a, effect: allow, approval: {groups: [x], timeout: 8d}}]", "bad-value")]
+    [InlineData(Head + "rules: [{name: a, effect: allow, approval: {groups: [x], window: 2d}}]", "bad-value")]
+    [InlineData(Head + "rules: [{name: a, effect: allow, approval: {groups: [x], window: 30s}}]", "bad-value")]
+    [InlineData(Head + "rules: [{name: a, effect: allow, approval: {groups: [x], break_glass: yes}}]", "wrong-type")]
+    [InlineData(Head + "rules: [{name: a, effect: allow, approval: {groups: [x], dry_run: 'true'}}]", "wrong-type")]
+    [InlineData(Head + "rules: [{name: a, effect: allow, approval: {groups: [x], assurance: {}}}]", "empty-map")]
+    [InlineData(Head + "rules: [{name: a, effect: allow, approval: {groups: [x], assurance: otp}}]", "wrong-type")]
+    [InlineData(Head + "rules: [{name: a, effect: allow, approval: {groups: [x], assurance: {max_age: 31d}}}]", "bad-value")]
+    [InlineData(Head + "rules: [{name: a, effect: allow, approval: {groups: [x], assurance: {amr: []}}}]", "empty-list")]
+    [InlineData(Head + "rules: [{name: a, effect: allow, approval: {groups: [x], assurance: {amr: [a, b, c, d, e, f, g, h, i, j, k]}}}]", "too-large")]
+    [InlineData(Head + "rules: [{name: a, effect: allow, approval: {groups: [x], assurance: {acr: high}}}]", "unknown-key")]
     [InlineData("apiVersion: countersign/v1\nkind: MaskSet\nname: m\ncolumns: [{column: customers.ssn, strategy: redact}]", "bad-value")]
     [InlineData("apiVersion: countersign/v1\nkind: MaskSet\nname: m\ncolumns: [{column: public.customers.s*, strategy: redact}]", "bad-value")]
     [InlineData("apiVersion: countersign/v1\nkind: MaskSet\nname: m\ncolumns: [{column: public.Customers.ssn, strategy: redact}]", "never-matches")]

@@ -22,7 +22,7 @@ public sealed partial class DocumentationTests
     }
 
     [Theory]
-    [InlineData("apiVersion: countersign/v1\nkind: Policy\nname: p\nx: 1\nrules: [{name: a, effect: require_approval, x: 1, when: {x: 1, principals: {x: 1}, connections: {x: 1}, time: {x: 1}}, obligations: {x: 1}, approval: {x: 1, all_of: [{x: 1}]}}]")]
+    [InlineData("apiVersion: countersign/v1\nkind: Policy\nname: p\nx: 1\nrules: [{name: a, effect: require_approval, x: 1, when: {x: 1, principals: {x: 1}, connections: {x: 1}, time: {x: 1}}, obligations: {x: 1}, approval: {x: 1, all_of: [{x: 1}], assurance: {x: 1}}}]")]
     [InlineData("apiVersion: countersign/v1\nkind: MaskSet\nname: p\nx: 1\ncolumns: [{x: 1}]")]
     [InlineData("apiVersion: countersign/v1\nkind: ApproverGroup\nname: p\nx: 1")]
     [InlineData("apiVersion: countersign/v1\nkind: Settings\nname: p\nx: 1")]

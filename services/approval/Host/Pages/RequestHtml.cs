@@ -66,6 +66,16 @@ internal static class RequestHtml
         Row(html, "Message", request.Message);
         Row(html, "Needs", string.Join(" and ", request.AllOf.Select(each => $"{each.Quorum} of {string.Join(" or ", each.AnyOf)}")));
         Row(html, "Still needed", request.State == RequestState.Pending ? $"{missing}" : "");
+        Row(html, "Login needed", request.Assurance is { } assurance ? Assurance(assurance) : "");
+        Row(html, "Window", request.Window is { } window ? $"{TimeSpan.FromSeconds(window.Seconds)} from its first use: {string.Join(", ", window.Statements)} on {string.Join(", ", window.Relations)}" : "");
+        Row(html, "Extends", request.Extends ?? "");
+        Row(html, "Alone", request.BreakGlass ? "The requester went ahead alone (break-glass)" : "");
+        Row(html, "Review", request.Review switch
+        {
+            null => "",
+            { ClosedAt: { } closed } review => $"{(review.Justified == true ? "justified" : "not justified")}, says {review.ClosedByName} at {Time(closed)}: {review.Comment}",
+            { } review => $"open, due {Time(review.DueAt)}",
+        });
         Row(html, "Asked at", Time(request.CreatedAt));
         Row(html, request.State is RequestState.Pending or RequestState.Approved ? "Expires at" : "Ended at", Time(request.ExpiresAt));
         Row(html, "Request", request.Id);
@@ -82,7 +92,7 @@ internal static class RequestHtml
 
     private static void Operations(StringBuilder html, RequestView request)
     {
-        html.Append(CultureInfo.InvariantCulture, $"<h2>{(request.Kind == RequestKind.Operation ? "Exactly this would run" : "Exactly this would change")}</h2>");
+        html.Append(CultureInfo.InvariantCulture, $"<h2>{(request.Kind switch { RequestKind.Operation => "Exactly this would run", RequestKind.AccessWindow => "Anything in this scope could run", _ => "Exactly this would change" })}</h2>");
         for (var index = 0; index < request.Operations.Count; index++)
         {
             var operation = request.Operations[index];
@@ -189,10 +199,19 @@ internal static class RequestHtml
     private static string Frame(string title, string body) =>
         $"<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>{Text(title)} · Countersign</title><style>{Style}</style></head><body>{body}</body></html>";
 
+    private static string Assurance(RequestAssurance assurance) => string.Join(
+        ", ",
+        ((string[])[assurance.MaxAgeSeconds is { } age ? $"at most {TimeSpan.FromSeconds(age)} old" : "", assurance.Amr.Count > 0 ? $"with {string.Join(" and ", assurance.Amr)}" : ""])
+            .Where(text => text.Length > 0));
+
     private static string Title(RequestKind kind) => kind switch
     {
         RequestKind.Operation => "Approval of an operation",
         RequestKind.Bundle => "Approval of a policy change",
+        RequestKind.AccessWindow => "Approval of an access window",
+        RequestKind.IdentityLink => "Approval of a link between identities",
+        RequestKind.Retention => "Approval of a retention change",
+        RequestKind.Key => "Approval of a key",
         _ => "Approval of an enrolment",
     };
 

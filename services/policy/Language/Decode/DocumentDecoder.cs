@@ -40,7 +40,7 @@ internal sealed partial class DocumentDecoder(DiagnosticBag errors)
                 _policies.Add(new PolicyDocument(named, description, Rules(map)));
                 break;
             case "MaskSet":
-                _masks.Add(MaskSet(map, named, description));
+                _masks.Add(MaskSet(map, named, description) with { Source = YamlText.Of(document) });
                 break;
             case "ApproverGroup":
                 _groups.Add(new ApproverGroupDocument(named, description, map.Texts("persons", required: true) ?? [], map.Text("idp_group", most: 200)));
@@ -49,6 +49,7 @@ internal sealed partial class DocumentDecoder(DiagnosticBag errors)
                 _settings.Add(new SettingsDocument
                 {
                     Name = named,
+                    Source = YamlText.Of(document),
                     ControlApproval = map.Take("control_approval") is { } approval ? RuleDecoder.Approval(approval, "'control_approval'", errors) : null,
                     PrincipalGroups = map.Texts("principal_groups") ?? [],
                 });

@@ -8,6 +8,11 @@ namespace Countersign.Policy.Language.Decode;
 /// <summary>Decodes rules with their terms.</summary>
 internal static class RuleDecoder
 {
+    private const int MaxMethods = 10;
+    private const int MaxMethodLength = 50;
+    private static readonly TimeSpan ShortestWindow = TimeSpan.FromMinutes(1);
+    private static readonly TimeSpan LongestWindow = TimeSpan.FromDays(1);
+
     internal static readonly Dictionary<string, Outcome> Effects = new(StringComparer.Ordinal)
     {
         ["allow"] = Outcome.Allow,
@@ -45,6 +50,7 @@ internal static class RuleDecoder
         var when = map.Take("when") is { } whenNode ? WhenDecoder.When(whenNode, errors) : new WhenSyntax { At = node.At };
         var rule = new RuleSyntax
         {
+            Source = YamlText.Of(node),
             At = node.At,
             Name = name ?? new Located<string>("?", node.At),
             Effect = effect?.Value ?? Outcome.Deny,
@@ -91,9 +97,32 @@ internal static class RuleDecoder
             Timeout = Bounded(map, "timeout", TimeSpan.FromSeconds(10), TimeSpan.FromDays(7)),
             GrantLifetime = Bounded(map, "grant_lifetime", TimeSpan.FromSeconds(10), TimeSpan.FromDays(1)),
             ReasonRequired = map.Flag("reason_required") ?? false,
+            Assurance = map.Take("assurance") is { } assurance ? Assurance(assurance, errors) : null,
+            Window = Bounded(map, "window", ShortestWindow, LongestWindow),
+            BreakGlass = map.Flag("break_glass") ?? false,
+            DryRun = map.Flag("dry_run") ?? false,
         };
         map.Finish();
         return approval;
+    }
+
+    private static ApproverAssurance Assurance(YamlNode node, DiagnosticBag errors)
+    {
+        var map = new MapReader(node, "'assurance'", errors);
+        var age = Bounded(map, "max_age", TimeSpan.FromMinutes(1), TimeSpan.FromDays(30));
+        var methods = map.Texts("amr");
+        if (map.IsMap && !map.Has("max_age") && methods is null)
+        {
+            errors.Add(node.At, "empty-map", "'assurance' needs 'max_age', 'amr' or both: leave it out where any login will do.");
+        }
+
+        if (methods is { Count: > MaxMethods } || (methods ?? []).Any(method => method.Value.Length > MaxMethodLength))
+        {
+            errors.Add(map.KeyPosition("amr"), "too-large", $"'amr' has at most {MaxMethods} methods of {MaxMethodLength} characters.");
+        }
+
+        map.Finish();
+        return new ApproverAssurance(age, [.. (methods ?? []).Select(method => method.Value).Order(StringComparer.Ordinal)]);
     }
 
     private static TimeSpan? Bounded(MapReader map, string key, TimeSpan least, TimeSpan most)

@@ -31,7 +31,11 @@ public sealed record PolicyDocument(Located<string> Name, string Description, IR
 /// <summary><c>kind: MaskSet</c>.</summary>
 public sealed record MaskSetDocument(
     Located<string> Name, string Description, ConnectionSelector? Connections, IReadOnlyList<Located<ColumnMask>> Columns,
-    IReadOnlyList<Located<string>> Detectors, PrincipalSelector? Exempt);
+    IReadOnlyList<Located<string>> Detectors, PrincipalSelector? Exempt)
+{
+    /// <summary>The document without places and comments: equal texts mean the same.</summary>
+    public string Source { get; init; } = "";
+}
 
 /// <summary><c>kind: ApproverGroup</c>.</summary>
 /// <param name="Name">Name; <c>enrolled</c> is taken.</param>
@@ -49,11 +53,15 @@ public sealed record SettingsDocument
     public ApprovalSyntax? ControlApproval { get; init; }
     /// <summary>The identity provider's groups that rules may name; empty where any may be named.</summary>
     public IReadOnlyList<Located<string>> PrincipalGroups { get; init; } = [];
+    /// <summary>The document without places and comments: equal texts mean the same.</summary>
+    public string Source { get; init; } = "";
 }
 
 /// <summary>One rule.</summary>
 public sealed record RuleSyntax
 {
+    /// <summary>The rule without places and comments: equal texts mean the same.</summary>
+    public string Source { get; init; } = "";
     /// <summary>Where it begins.</summary>
     public required SourcePosition At { get; init; }
     /// <summary>Unique in its policy.</summary>
@@ -182,6 +190,14 @@ public sealed record ApprovalSyntax
     public TimeSpan? GrantLifetime { get; init; }
     /// <summary>Whether a reason is needed.</summary>
     public bool ReasonRequired { get; init; }
+    /// <summary>How an approver must have logged in; null unsaid.</summary>
+    public ApproverAssurance? Assurance { get; init; }
+    /// <summary>Longest access window; null where there are none.</summary>
+    public TimeSpan? Window { get; init; }
+    /// <summary>Whether the requester may go ahead alone.</summary>
+    public bool BreakGlass { get; init; }
+    /// <summary>Whether it may be tried in a transaction that is rolled back.</summary>
+    public bool DryRun { get; init; }
 }
 
 /// <summary>A number of distinct persons out of any of some groups.</summary>

@@ -18,7 +18,7 @@ namespace Countersign.Proxy.Host.ControlPlane;
 /// one older than the highest seen (I8). A bundle that fails leaves the one in force, and the beacon that names it isn't taken as word.
 /// </summary>
 internal sealed partial class BundleWatch(
-    [FromKeyedServices(AppIds.Proxy)] IServiceClients clients, ITrustedKeys keys, HighestBundle highest, Freshness freshness, TimeProvider clock,
+    [FromKeyedServices(AppIds.Proxy)] IServiceClients clients, ITrustedKeys keys, HighestBundle highest, Freshness freshness, GrantWatch grants, TimeProvider clock,
     ILogger<BundleWatch> logger) : BackgroundService, IBundleSource
 {
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(2);
@@ -96,7 +96,9 @@ internal sealed partial class BundleWatch(
         var verified = await _verifier.VerifyAsync(envelope, highest.Mark, clock.GetUtcNow(), cancellation).ConfigureAwait(false);
         var engine = PolicyEngine.Compile(verified.Bundle);
         highest.Raise(verified.Mark);
-        Volatile.Write(ref _current, new BundleInForce(engine, verified.Bundle.Connections.ToDictionary(each => each.Name, StringComparer.Ordinal)));
+        var inForce = new BundleInForce(engine, verified.Bundle.Connections.ToDictionary(each => each.Name, StringComparer.Ordinal));
+        Volatile.Write(ref _current, inForce);
+        grants.BundleChanged(inForce);
         LogInForce(verified.Bundle.Version, verified.Digest);
     }
 

@@ -12,7 +12,7 @@ namespace Countersign.Proxy.Host.ControlPlane;
 
 /// <summary>Approval over HTTP, woken by events, with a poll as the safety net.</summary>
 internal sealed class HttpApprovals(
-    [FromKeyedServices(AppIds.Proxy)] IServiceClients clients, ITrustedKeys keys, IFreshness freshness, TimeProvider clock) : IApprovals
+    [FromKeyedServices(AppIds.Proxy)] IServiceClients clients, ITrustedKeys keys, IFreshness freshness, GrantWatch watch, TimeProvider clock) : IApprovals
 {
     private static readonly TimeSpan Poll = TimeSpan.FromSeconds(3);
     private static readonly TimeSpan RedeemAttempt = TimeSpan.FromSeconds(5);
@@ -43,17 +43,30 @@ internal sealed class HttpApprovals(
         }
     }
 
-    public async ValueTask<RequestView> WaitAsync(string request, CancellationToken cancellation)
+    public ValueTask<RequestView> WaitAsync(string request, CancellationToken cancellation) => WaitAsync(request, static _ => { }, cancellation);
+
+    public async ValueTask<RequestView> WaitAsync(string request, Action<RequestView> changed, CancellationToken cancellation)
     {
+        var version = long.MaxValue;
         while (true)
         {
             // Registered before the state is read: a change between the two still wakes.
             var wake = _waiting.GetOrAdd(request, _ => new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously));
             try
             {
-                if (await FindAsync(request, cancellation).ConfigureAwait(false) is { State: not RequestState.Pending } decided)
+                if (await FindAsync(request, cancellation).ConfigureAwait(false) is { } now)
                 {
-                    return decided;
+                    if (now.State != RequestState.Pending)
+                    {
+                        return now;
+                    }
+
+                    if (now.Version > version)
+                    {
+                        changed(now);
+                    }
+
+                    version = now.Version;
                 }
 
                 await wake.Task.WaitAsync(Poll, clock, cancellation).ConfigureAwait(false);
@@ -69,8 +82,68 @@ internal sealed class HttpApprovals(
         }
     }
 
+    public async ValueTask<IReadOnlyList<RequestView>> ApprovedAsync(string assertion, CancellationToken cancellation)
+    {
+        if (!freshness.IsFresh)
+        {
+            throw new ApprovalUnavailableException(freshness.Problem);
+        }
+
+        try
+        {
+            using var response = await Client().PostAsJsonAsync("v1/requests/usable", new { assertion }, TokenJson.Options, cancellation).ConfigureAwait(false);
+            if (!response.IsSuccessStatusCode)
+            {
+                throw new ApprovalUnavailableException(await ProblemAsync(response, cancellation).ConfigureAwait(false));
+            }
+
+            return await ReadAsync<List<RequestView>>(response, cancellation).ConfigureAwait(false);
+        }
+        catch (Exception error) when (IsTransport(error, cancellation))
+        {
+            throw new ApprovalUnavailableException("The approval service can't be reached.", error);
+        }
+    }
+
     public async ValueTask<RedeemedGrant> RedeemAsync(
-        string request, RedeemRequest redeem, RedemptionExpectation expected, CancellationToken cancellation)
+        string request, RedeemRequest redeem, RedemptionExpectation expected, CancellationToken cancellation) =>
+        GrantVerifier.Verify(await ClaimsAsync(request, redeem, cancellation).ConfigureAwait(false), request, redeem, expected, clock.GetUtcNow());
+
+    public async ValueTask<OpenWindow> OpenWindowAsync(
+        string request, RedeemRequest redeem, RedemptionExpectation expected, CancellationToken cancellation) =>
+        GrantVerifier.VerifyWindow(await ClaimsAsync(request, redeem, cancellation).ConfigureAwait(false), request, redeem, expected, clock.GetUtcNow());
+
+    public async ValueTask WithdrawAsync(string request, string assertion, CancellationToken cancellation)
+    {
+        try
+        {
+            using var response = await Client()
+                .PostAsJsonAsync($"v1/requests/{Uri.EscapeDataString(request)}/withdraw", new { assertion }, TokenJson.Options, cancellation).ConfigureAwait(false);
+        }
+        catch (Exception error) when (IsTransport(error, cancellation))
+        {
+            // It expires by itself, and nothing runs under it without a client.
+        }
+    }
+
+    /// <summary>Handler of topic <c>approvals</c>.</summary>
+    public ValueTask OnChangedAsync(BusEvent change)
+    {
+        if (JsonSerializer.Deserialize<RequestChanged>(change.Data.Span, TokenJson.Options) is { Request: { } request } changed)
+        {
+            if (_waiting.TryGetValue(request, out var waiting))
+            {
+                waiting.TrySetResult();
+            }
+
+            watch.Changed(changed);
+        }
+
+        return ValueTask.CompletedTask;
+    }
+
+    /// <summary>A redeemed grant's claims: signature, type and issuer are verified, and nothing else.</summary>
+    private async ValueTask<GrantClaims> ClaimsAsync(string request, RedeemRequest redeem, CancellationToken cancellation)
     {
         if (!freshness.IsFresh)
         {
@@ -94,8 +167,7 @@ internal sealed class HttpApprovals(
                 response.EnsureSuccessStatusCode();
                 var answer = await ReadAsync<RedeemAnswer>(response, limit.Token).ConfigureAwait(false);
                 var signer = await keys.GetAsync(AppIds.Approval, cancellation).ConfigureAwait(false);
-                var claims = await signer.VerifyAsync<GrantClaims>(answer.Grant, TokenTypes.Grant, AppIds.Approval, null, clock.GetUtcNow()).ConfigureAwait(false);
-                return GrantVerifier.Verify(claims, request, redeem, expected, clock.GetUtcNow());
+                return await signer.VerifyAsync<GrantClaims>(answer.Grant, TokenTypes.Grant, AppIds.Approval, null, clock.GetUtcNow()).ConfigureAwait(false);
             }
             catch (TokenRejectedException error)
             {
@@ -109,31 +181,6 @@ internal sealed class HttpApprovals(
                 }
             }
         }
-    }
-
-    public async ValueTask WithdrawAsync(string request, string assertion, CancellationToken cancellation)
-    {
-        try
-        {
-            using var response = await Client()
-                .PostAsJsonAsync($"v1/requests/{Uri.EscapeDataString(request)}/withdraw", new { assertion }, TokenJson.Options, cancellation).ConfigureAwait(false);
-        }
-        catch (Exception error) when (IsTransport(error, cancellation))
-        {
-            // It expires by itself, and nothing runs under it without a client.
-        }
-    }
-
-    /// <summary>Handler of topic <c>approvals</c>.</summary>
-    public ValueTask OnChangedAsync(BusEvent change)
-    {
-        var changed = JsonSerializer.Deserialize<RequestChanged>(change.Data.Span, TokenJson.Options);
-        if (changed is not null && _waiting.TryGetValue(changed.Request, out var waiting))
-        {
-            waiting.TrySetResult();
-        }
-
-        return ValueTask.CompletedTask;
     }
 
     private async Task<RequestView?> FindAsync(string request, CancellationToken cancellation)

@@ -18,11 +18,6 @@ internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecide
     {
         var terms = decision.Terms ?? throw new InvalidOperationException("A decision that requires approval has terms.");
         var transaction = peer.Transaction;
-        if (transaction.Open && terms.RefuseInTransaction)
-        {
-            return HeldOperation.Refused(Refusals.InTransaction(decision));
-        }
-
         RequestView request;
         var attached = false;
         try
@@ -30,12 +25,35 @@ internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecide
             if (operation.Pending is null)
             {
                 var batch = await GatherAsync(operation, understood, peer, cancellation).ConfigureAwait(false);
-                var created = await approvals.RequestAsync(Ask(batch, decision, terms, transaction), cancellation).ConfigureAwait(false);
-                request = created.Request;
-                attached = created.Attached;
+                if (transaction.Open && terms.RefuseInTransaction)
+                {
+                    // Nobody is asked while locks are held; what was approved ahead of time passes.
+                    if (await AheadAsync(batch, cancellation).ConfigureAwait(false) is not { } ahead)
+                    {
+                        return HeldOperation.Refused(Refusals.InTransaction(decision));
+                    }
+
+                    request = ahead;
+                    attached = true;
+                }
+                else
+                {
+                    var created = await approvals.RequestAsync(await AskAsync(batch, decision, terms, transaction, peer, cancellation).ConfigureAwait(false), cancellation)
+                        .ConfigureAwait(false);
+                    request = created.Request;
+                    attached = created.Attached;
+                }
+
+                // An attached one may be a list of which these are the next.
+                var first = attached ? request.Redeemed : 0;
+                if (!IsNext(request, first, batch))
+                {
+                    return HeldOperation.Refused(new Refusal(RefusalReason.Unavailable, $"{request.Id} is not for this.", Refusals.TryAgain));
+                }
+
                 for (var index = 0; index < batch.Count; index++)
                 {
-                    batch[index].Operation.Pending = new PendingApproval(request.Id, index, batch[index].Requested.Digest);
+                    batch[index].Operation.Pending = new PendingApproval(request.Id, first + index, batch[index].Requested.Digest);
                 }
             }
             else
@@ -75,7 +93,8 @@ internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecide
             return RedeemedOperation.Refused(Refusals.ByPolicy(now));
         }
 
-        if (!Terms.NoStricterThan(now, [.. held.Request!.AllOf.Select(each => new ApproverRequirement(each.AnyOf, each.Quorum))]))
+        // What approval shows spares a redemption that must fail; what counts is compared with the signed claims afterwards.
+        if (held.Request!.BreakGlass ? now is { Outcome: Outcome.RequireApproval, Terms.BreakGlass: false } : !Terms.NoStricterThan(now, GrantTerms.Requirements(held.Request.AllOf)))
         {
             return RedeemedOperation.Refused(Refusals.StricterNow);
         }
@@ -91,7 +110,7 @@ internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecide
         var redeem = new RedeemRequest(pending.Index, pending.Digest, $"{session.Id}:{operation.Number}", session.Assertion);
         try
         {
-            var expected = new RedemptionExpectation(session.Claims.Person, session.Connection);
+            var expected = new RedemptionExpectation(session.Claims.Person, session.Connection, now);
             return RedeemedOperation.Of(await approvals.RedeemAsync(pending.Request, redeem, expected, cancellation).ConfigureAwait(false));
         }
         catch (RedemptionRefusedException error)
@@ -102,6 +121,94 @@ internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecide
         {
             return RedeemedOperation.Refused(new Refusal(RefusalReason.Unavailable, error.Message, Refusals.TryAgain));
         }
+    }
+
+    /// <summary>
+    /// The grant of an access window that the operation lies in: one that this session has opened, or one that the person has been granted and that is opened
+    /// now, which starts its clock. Null where there is none: then it is held as usual.
+    /// </summary>
+    public async ValueTask<RedeemedGrant?> InWindowAsync(Operation operation, UnderstoodOperation understood, Decision decision, CancellationToken cancellation)
+    {
+        if (decision.Terms is not { LongestWindow: not null } || operation.Pending is not null || !understood.Facts.Complete)
+        {
+            return null;
+        }
+
+        if (session.Grants.Within(understood.Facts, decision, clock.GetUtcNow()) is { } open)
+        {
+            return open;
+        }
+
+        try
+        {
+            foreach (var request in await approvals.ApprovedAsync(session.Assertion, cancellation).ConfigureAwait(false))
+            {
+                if (request is not { Kind: RequestKind.AccessWindow, Window: { } window, Operations: [var described] } || !OpenWindow.Covers(window, understood.Facts)
+                    || !Terms.NoStricterThan(decision, GrantTerms.Requirements(request.AllOf)))
+                {
+                    continue;
+                }
+
+                var redeem = new RedeemRequest(0, described.Digest, $"{session.Id}:window:{request.Id}", session.Assertion);
+                var expected = new RedemptionExpectation(session.Claims.Person, session.Connection, decision);
+                try
+                {
+                    var opened = await approvals.OpenWindowAsync(request.Id, redeem, expected, cancellation).ConfigureAwait(false);
+                    if (GrantVerifier.Within(opened, understood.Facts, decision, clock.GetUtcNow()) is { } grant)
+                    {
+                        session.Grants.Open(opened);
+                        return grant;
+                    }
+                }
+                catch (RedemptionRefusedException)
+                {
+                    // Over or revoked in this very moment: the next one, or it is held.
+                }
+            }
+        }
+        catch (ApprovalUnavailableException)
+        {
+            // Asking for an approval will say so.
+        }
+
+        return null;
+    }
+
+    /// <summary>Notes what is about to run, so that a revocation ends it.</summary>
+    /// <returns>Why it may not run any more; null where it may.</returns>
+    public Refusal? Begin(Operation operation, UnderstoodOperation understood, RedeemedGrant grant)
+    {
+        try
+        {
+            session.Grants.Begin(new GrantUse(session, operation, understood.Facts, grant));
+            return null;
+        }
+        catch (RedemptionRefusedException error)
+        {
+            return new Refusal(RefusalReason.Approval, error.Message, Refusals.AskAgain);
+        }
+    }
+
+    private async ValueTask<RequestView?> AheadAsync(List<AskedOperation> batch, CancellationToken cancellation) =>
+        (await approvals.ApprovedAsync(session.Assertion, cancellation).ConfigureAwait(false))
+            .FirstOrDefault(request => request is { Kind: RequestKind.Operation, State: RequestState.Approved } && IsNext(request, request.Redeemed, batch));
+
+    private static bool IsNext(RequestView request, int first, List<AskedOperation> batch)
+    {
+        if (request.Kind != RequestKind.Operation || first < 0 || first + batch.Count > request.Operations.Count)
+        {
+            return false;
+        }
+
+        for (var index = 0; index < batch.Count; index++)
+        {
+            if (!string.Equals(request.Operations[first + index].Digest, batch[index].Requested.Digest, StringComparison.Ordinal))
+            {
+                return false;
+            }
+        }
+
+        return true;
     }
 
     private async ValueTask<(RequestView? Request, Refusal? Refusal, string Phase)> MeasureAsync(
@@ -133,7 +240,7 @@ internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecide
             using var any = CancellationTokenSource.CreateLinkedTokenSource(cancellation, scope.Cancelled, scope.Disconnected, tooLong.Token);
             try
             {
-                var decided = await approvals.WaitAsync(request.Id, any.Token).ConfigureAwait(false);
+                var decided = await approvals.WaitAsync(request.Id, scope.Progress, any.Token).ConfigureAwait(false);
                 return (decided, null, Phases.Of(decided.State));
             }
             catch (OperationCanceledException) when (any.IsCancellationRequested)
@@ -192,35 +299,30 @@ internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecide
         return new AskedOperation(operation, requested, identity.Context, null);
     }
 
-    private CreateRequest Ask(List<AskedOperation> batch, Decision decision, ApprovalTerms terms, TransactionView transaction)
+    private async ValueTask<CreateRequest> AskAsync(
+        List<AskedOperation> batch, Decision decision, ApprovalTerms terms, TransactionView transaction, IOperationPeer peer, CancellationToken cancellation)
     {
         var decisions = batch.Select(asked => asked.Decision ?? decision).ToList();
         var all = decisions.Select(each => each.Terms ?? terms).ToList();
-        return new CreateRequest
+        return AskedTerms.Of(all) with
         {
             Kind = RequestKind.Operation,
             Assertion = session.Assertion,
             Connection = session.Connection,
             Database = session.Database,
             Operations = [.. batch.Select(asked => asked.Requested)],
-            AllOf = [.. all.SelectMany(each => each.AllOf).Select(each => new RequestRequirement(each.AnyOf, each.Quorum)).DistinctBy(Key)],
             Rules = [.. decisions.SelectMany(RuleNames.Of).Distinct()],
             Message = decision.Message,
             BundleVersion = decision.BundleVersion,
             Context = batch[0].Context,
             Transaction = transaction.Statements,
-            TimeoutSeconds = (int)all.Min(each => each.Timeout).TotalSeconds,
-            GrantLifetimeSeconds = (int)all.Min(each => each.GrantLifetime).TotalSeconds,
-            ReasonRequired = all.Any(each => each.ReasonRequired),
+            Impact = await peer.ForeseeAsync([.. batch.Select((asked, index) => new ForeseenOperation(asked.Operation, decisions[index]))], cancellation).ConfigureAwait(false),
         };
     }
 
     private ValueTask RecordAsync(Operation operation, UnderstoodOperation understood, string phase, CancellationToken cancellation) =>
         session.Recording.RecordHoldAsync(
             new HoldEntry(operation.Number, operation.Pending!.Request, operation.Pending.Digest, understood.RecordedText, phase), cancellation);
-
-    private static string Key(RequestRequirement requirement) =>
-        $"{requirement.Quorum}:{string.Join('\n', requirement.AnyOf.Order(StringComparer.Ordinal))}";
 
     private sealed record AskedOperation(
         Operation Operation, RequestedOperation Requested, IReadOnlyDictionary<string, string> Context, Decision? Decision);

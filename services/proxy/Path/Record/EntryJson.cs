@@ -25,6 +25,7 @@ internal static class EntryJson
     private static readonly JsonEncodedText Request = JsonEncodedText.Encode("request");
     private static readonly JsonEncodedText Grant = JsonEncodedText.Encode("grant");
     private static readonly JsonEncodedText Approvers = JsonEncodedText.Encode("approvers");
+    private static readonly JsonEncodedText BreakGlass = JsonEncodedText.Encode("breakGlass");
     private static readonly JsonEncodedText Person = JsonEncodedText.Encode("person");
     private static readonly JsonEncodedText Name = JsonEncodedText.Encode("name");
     private static readonly JsonEncodedText At = JsonEncodedText.Encode("at");
@@ -65,6 +66,11 @@ internal static class EntryJson
             }
 
             writer.WriteEndArray();
+        }
+
+        if (entry.BreakGlass)
+        {
+            writer.WriteBoolean(BreakGlass, true);
         }
 
         writer.WriteEndObject();

@@ -78,6 +78,7 @@ internal sealed partial class SpoolShipper : IAsyncDisposable
             while (!cancellation.IsCancellationRequested)
             {
                 _batch.Clear();
+                var began = Clock.GetTimestamp();
 
                 // Asked before reading: then what is read is all that there was.
                 var settled = !_spool.Writer.HasPending;
@@ -99,6 +100,7 @@ internal sealed partial class SpoolShipper : IAsyncDisposable
 
                 await SendAsync(cancellation).ConfigureAwait(false);
                 DeletePassed();
+                await GatherAsync(began, cancellation).ConfigureAwait(false);
             }
         }
         catch (OperationCanceledException) when (cancellation.IsCancellationRequested)
@@ -110,6 +112,19 @@ internal sealed partial class SpoolShipper : IAsyncDisposable
             // What can't be read can't be shipped, and the disk would fill unseen.
             LogStopped(error);
             _spool.Fail(error);
+        }
+    }
+
+    /// <summary>
+    /// Lets entries gather: a request and the recorder's sync for each of the spool's batches would cost more than all that is in them. Not where there is a whole
+    /// batch already, nor where somebody waits for the recorder or for the end.
+    /// </summary>
+    private async Task GatherAsync(long began, CancellationToken cancellation)
+    {
+        var left = Options.ShipInterval - Clock.GetElapsedTime(began);
+        if (left > TimeSpan.Zero && _batch.Frames.WrittenCount < Options.ShipBytes && Volatile.Read(ref _drained) is null)
+        {
+            await _wake.WaitAsync(left, cancellation).ConfigureAwait(false);
         }
     }
 

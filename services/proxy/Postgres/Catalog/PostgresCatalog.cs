@@ -4,14 +4,17 @@ using Countersign.Proxy.Sql.Analysis;
 
 namespace Countersign.Proxy.Postgres.Catalog;
 
-/// <summary>Catalogs by connection and database; one instance a process.</summary>
+/// <summary>
+/// Catalogs by server and database; one instance a process. Connections that lead to the same database share one: what a session of one of them
+/// changes, or fills from masked columns, counts for the others at once.
+/// </summary>
 public sealed class PostgresCatalogs(Func<string, SqlAnalysis?> parse, TimeProvider clock)
 {
-    private readonly ConcurrentDictionary<(string Connection, string Database), PostgresCatalog> _catalogs = new();
+    private readonly ConcurrentDictionary<(string Host, int Port, string Database), PostgresCatalog> _catalogs = new();
 
-    /// <summary>The catalog of one database of a connection.</summary>
-    public PostgresCatalog For(string connection, string database) =>
-        _catalogs.GetOrAdd((connection, database), _ => new PostgresCatalog(parse, clock));
+    /// <summary>The catalog of one database of a server.</summary>
+    public PostgresCatalog For(string host, int port, string database) =>
+        _catalogs.GetOrAdd((host, port, database), _ => new PostgresCatalog(parse, clock));
 }
 
 /// <summary>

@@ -2,6 +2,7 @@ using Countersign.Policy.Contracts;
 using Countersign.Proxy.Path;
 using Countersign.Proxy.Path.Decide;
 using Countersign.Proxy.Path.Mask;
+using Countersign.Proxy.Postgres.Messages;
 using Countersign.Proxy.Sql.Analysis;
 
 namespace Countersign.Proxy.Postgres.Operations;
@@ -25,6 +26,16 @@ internal static class ForcedSettings
         StandardConformingStrings => value.Trim('\'', '"').ToLowerInvariant() is "on" or "true" or "yes" or "1",
         _ => true,
     };
+
+    /// <summary>
+    /// Whether a text may be read in another way under another value of them. What is ASCII without a backslash reads the same in every encoding that a client
+    /// can have, and with either form of strings.
+    /// </summary>
+    public static bool MatterFor(ReadOnlySpan<byte> text) => text.Contains((byte)'\\') || !System.Text.Ascii.IsValid(text);
+
+    /// <summary>One of them was changed: from here on nobody knows what the target reads.</summary>
+    public static MalformedMessageException Changed() =>
+        new("client_encoding or standard_conforming_strings was changed to another value than Countersign works with; the session ends.", "0A000");
 
     /// <summary>Whether an operation with these statements would change one of them.</summary>
     public static bool IsChangedBy(SqlAnalysis analysis)

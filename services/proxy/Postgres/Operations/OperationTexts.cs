@@ -1,3 +1,4 @@
+using System.Globalization;
 using Countersign.Approval.Contracts;
 using Countersign.Policy.Contracts;
 using Countersign.Proxy.Path;
@@ -64,6 +65,11 @@ internal sealed class OperationTexts(PathSession session, SqlParser parser, Sess
             if (definition is not null)
             {
                 context[(kind == SqlSessionEffectKind.Execute ? "prepared " : "cursor ") + name] = definition.TrimmedText;
+                if (kind == SqlSessionEffectKind.Execute && names.ParameterTypes(name) is { Length: > 0 } types && Array.Exists(types, static type => type != 0))
+                {
+                    // The text of a Parse doesn't say them, and they decide which operators and functions run.
+                    context["types " + name] = string.Join(' ', types.Select(static type => type.ToString(CultureInfo.InvariantCulture)));
+                }
             }
 
             return definition;
@@ -77,6 +83,13 @@ internal sealed class OperationTexts(PathSession session, SqlParser parser, Sess
     /// Never taken back: whether a RESET or a ROLLBACK undoes all of it is the target's to know.
     /// </summary>
     public bool NamesMayDiffer { get; private set; }
+
+    /// <summary>Notes the search_path that a session begins with. Where it has more schemas than the server's default, their owners may have put names before pg_catalog's or beside them.</summary>
+    public void Begins(string searchPath)
+    {
+        var schemas = searchPath.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
+        NamesMayDiffer |= schemas is not ([] or ["\"$user\"", "public"] or ["\"$user\""] or ["public"] or ["\"\""] or ["pg_catalog", ..]);
+    }
 
     /// <summary>Notes that an operation is sent to the target.</summary>
     public void Forwarding(UnderstoodText? understood) => NamesMayDiffer |= understood is { ChangesNames: true };
@@ -116,7 +129,7 @@ internal sealed class OperationTexts(PathSession session, SqlParser parser, Sess
         }
         else
         {
-            if (row.Length != 8)
+            if (row.Length != 13)
             {
                 throw new GatewayStatementFailedException("The target answered the context with another number of columns.");
             }
@@ -128,6 +141,15 @@ internal sealed class OperationTexts(PathSession session, SqlParser parser, Sess
             context[PostgresContext.TimeZone] = row[4] ?? "";
             context[PostgresContext.Transaction] = blockOpen ? $"{row[5]}, {row[6]}" : "none";
             context[PostgresContext.TemporaryRelations] = row[7] ?? "";
+            if (!ForcedSettings.IsKept(ForcedSettings.ClientEncoding, row[8] ?? "") || !ForcedSettings.IsKept(ForcedSettings.StandardConformingStrings, row[2] ?? ""))
+            {
+                throw ForcedSettings.Changed();
+            }
+
+            Unusual(context, PostgresContext.SessionReplicationRole, row[9], "origin");
+            Unusual(context, PostgresContext.TransformNullEquals, row[10], "off");
+            Unusual(context, PostgresContext.RowSecurity, row[11], "on");
+            Unusual(context, PostgresContext.IntervalStyle, row[12], "postgres");
         }
 
         foreach (var (name, value) in operation.Understood?.Context ?? UnderstoodText.NoContext)
@@ -146,6 +168,15 @@ internal sealed class OperationTexts(PathSession session, SqlParser parser, Sess
             Person = session.Claims.Person,
             Context = context,
         };
+    }
+
+    /// <summary>What hardly anybody changes is only named where it is changed: digests made before it counted stay what they are.</summary>
+    private static void Unusual(Dictionary<string, string> context, string name, string? value, string usual)
+    {
+        if (value != usual)
+        {
+            context[name] = value ?? "";
+        }
     }
 
     private UnderstoodText Make(SqlAnalysis analysis)

@@ -15,6 +15,12 @@ internal sealed class PipelineAhead(SessionContext context, OperationTexts texts
     /// <summary>The operation made for a Bind at this place of the client's stream, if one was.</summary>
     public PostgresOperation? Take(long position) => _asked.Count > 0 && _asked.Remove(position, out var operation) ? operation : null;
 
+    /// <summary>Forgets what was asked for and never reached: an earlier message of the pipeline failed, and the target skips to its end.</summary>
+    public void Clear() => _asked.Clear();
+
+    /// <summary>Operations that were asked for and not reached yet.</summary>
+    public int Count => _asked.Count;
+
     /// <summary>Reads ahead without consuming.</summary>
     public async ValueTask<IReadOnlyList<Operation>> GatherAsync(CancellationToken cancellation)
     {

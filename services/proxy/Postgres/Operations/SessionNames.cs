@@ -22,6 +22,9 @@ internal sealed class SessionNames
     /// <summary>What a statement runs, whether it was made by Parse or by PREPARE.</summary>
     public SqlAnalysis? Definition(string name) => _prepared.GetValueOrDefault(name) ?? Statement(name)?.Understood.Analysis;
 
+    /// <summary>Parameter types that a Parse gave a statement; empty where it gave none, and for PREPARE, whose text has them.</summary>
+    public uint[] ParameterTypes(string name) => _prepared.ContainsKey(name) ? [] : Statement(name)?.Types ?? [];
+
     public Portal? Portal(string name) =>
         name.Length == 0 ? _unnamedPortal is null ? null : new Portal(_unnamedPortal, null, false) : _portals.GetValueOrDefault(name);
 

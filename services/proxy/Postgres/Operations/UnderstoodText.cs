@@ -30,10 +30,12 @@ internal sealed class UnderstoodText
         Operation = new UnderstoodOperation(analysis.Facts, analysis.RecordedText, [], masking);
         ChangesCatalog = Rows.PostgresMaskAnalysis.ChangesCatalog(source);
         ChangesNames = ChangesCatalog || !analysis.Facts.Complete;
+        OnlyReads = analysis.Facts.Complete;
         foreach (var statement in analysis.Statements)
         {
             ReliesOnNames |= statement.ReliesOnSearchPath && statement.Facts.ReadOnly;
             ChangesNames |= statement.Facts.ImpureFunctions.Count > 0;
+            OnlyReads &= statement.Facts.ReadOnly;
             foreach (var setting in statement.Settings)
             {
                 ChangesNames |= setting.Name is "search_path" or "role" or "session_authorization";
@@ -83,6 +85,9 @@ internal sealed class UnderstoodText
 
     /// <summary>Whether what unqualified names mean may be another thing in the session once it has run.</summary>
     public bool ChangesNames { get; }
+
+    /// <summary>Whether it is certain to do nothing but read, and so not to change a setting by a function, trigger or default either.</summary>
+    public bool OnlyReads { get; }
 
     /// <summary>Whether it only reads as long as unqualified names of functions, operators and types mean pg_catalog's.</summary>
     public bool ReliesOnNames { get; private init; }

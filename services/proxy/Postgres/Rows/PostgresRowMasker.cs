@@ -83,8 +83,8 @@ public sealed class PostgresRowMasker
     /// <summary>True where DataRow messages of the current statement needn't be shown to the masker.</summary>
     public bool RowsPass { get; private set; }
 
-    /// <summary>True where CopyData of the COPY that runs needn't be shown to the masker.</summary>
-    public bool CopyPasses => _copy is null && !LimitExceeded;
+    /// <summary>Whether rows are counted against a limit.</summary>
+    public bool HasLimit => _plan.RowLimit is not null;
 
     /// <summary>True where a column came from a relation that the catalog doesn't know; it was masked.</summary>
     public bool UnknownRelation { get; private set; }

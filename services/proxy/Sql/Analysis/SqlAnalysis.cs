@@ -40,6 +40,9 @@ public sealed class SqlAnalysis
         shape = Shape,
     };
 
+    /// <summary>The same as definition of a prepared statement or cursor, with the text that made it.</summary>
+    internal SqlAnalysis WithOwnText(string text) => new() { Facts = Facts, Statements = Statements, TrimmedText = text, RecordedText = RecordedText };
+
     /// <summary>True where no statement is in it: the server answers EmptyQueryResponse.</summary>
     public bool IsEmpty => Facts.Complete && Facts.Statements.Count == 0;
 }

@@ -27,7 +27,7 @@ public sealed record SqlBounds
 
 /// <summary>What a pass over the text in C# finds before the native parser sees it.</summary>
 /// <param name="Rejection">Stable code of the bound that it exceeds; null where it may be parsed.</param>
-/// <param name="Start">First byte of the first token.</param>
+/// <param name="Start">First byte of the first token, or of a hint before it.</param>
 /// <param name="End">Behind the last token; semicolons around are left out. Start = End where there is none.</param>
 /// <param name="DeepTokens">See <see cref="SqlBounds.DeepTokens"/>.</param>
 /// <param name="ParenthesisDepth">Deepest nesting of parentheses and brackets.</param>
@@ -110,6 +110,12 @@ public readonly record struct PreScan(string? Rejection, int Start, int End, int
                     deep++;
                     break;
             }
+        }
+
+        if (start >= 0 && lexer.FirstHint >= 0)
+        {
+            start = Math.Min(start, lexer.FirstHint);
+            end = Math.Max(end, lexer.LastHintEnd);
         }
 
         var rejection = lexer.MaxCommentDepth > bounds.CommentDepth ? CommentDepth

@@ -64,6 +64,12 @@ public ref struct SqlLexer
     /// </summary>
     public bool CommentInLiteral { get; private set; }
 
+    /// <summary>Where the first hint (<c>/*+ … */</c>) begins, -1 where there is none. pg_hint_plan and kin read them: they are no mere comments.</summary>
+    public int FirstHint { get; private set; } = -1;
+
+    /// <summary>Behind the last hint.</summary>
+    public int LastHintEnd { get; private set; }
+
     /// <summary>The next token; blanks and comments are skipped.</summary>
     public SqlToken Next()
     {
@@ -198,6 +204,7 @@ public ref struct SqlLexer
     private bool SkipComment()
     {
         var depth = 0;
+        var start = position;
         while (position < end)
         {
             var c = text[position];
@@ -212,6 +219,12 @@ public ref struct SqlLexer
                 position += 2;
                 if (--depth == 0)
                 {
+                    if (text[start + 2] == '+')
+                    {
+                        FirstHint = FirstHint < 0 ? start : FirstHint;
+                        LastHintEnd = position;
+                    }
+
                     return true;
                 }
             }

@@ -5,7 +5,7 @@ namespace Countersign.Proxy.Sql.Lexing;
 /// <summary>What is done to the text of statements, by the grammar's lexical rules.</summary>
 public static class SqlText
 {
-    /// <summary>The text from its first to its last token: blanks, comments and semicolons around it go, nothing else changes. Empty where there is no token.</summary>
+    /// <summary>The text from its first to its last token: blanks, comments and semicolons around it go, nothing else changes. Hints (<c>/*+ … */</c>) stay. Empty where there is no token.</summary>
     /// <remarks>What is not terminated (a literal, a comment) counts as a token: it is never trimmed.</remarks>
     public static string Trim(string text, bool standardConformingStrings = true)
     {
@@ -29,6 +29,6 @@ public static class SqlText
             }
         }
 
-        return start < 0 ? (0, 0) : (start, end);
+        return start < 0 ? (0, 0) : lexer.FirstHint < 0 ? (start, end) : (Math.Min(start, lexer.FirstHint), Math.Max(end, lexer.LastHintEnd));
     }
 }

@@ -53,7 +53,7 @@ public sealed unsafe class LibPgQuery
     /// <summary>Whether the grammar reads everything that a server of a major version reads. A newer server has syntax that this one fails on, and some that it reads differently.</summary>
     public bool GrammarMatches(int serverMajor) => serverMajor <= GrammarMajor;
 
-    /// <summary>Loads the library: <c>COUNTERSIGN_LIBPG_QUERY</c>, the folder of eng/install-libpg-query.sh, then the system's.</summary>
+    /// <summary>Loads the library: <c>COUNTERSIGN_LIBPG_QUERY</c>, the folder of eng/install-libpg-query.sh, the program's own, then the system's.</summary>
     /// <exception cref="LibPgQueryMissingException">None of them loads; the message lists what was tried.</exception>
     public static LibPgQuery Load() => Load(Environment.GetEnvironmentVariable("COUNTERSIGN_LIBPG_QUERY"));
 
@@ -85,7 +85,8 @@ public sealed unsafe class LibPgQuery
 
         var home = Environment.GetEnvironmentVariable("HOME") is { Length: > 0 } value ? value : "/root";
         var own = Environment.GetEnvironmentVariable("COUNTERSIGN_LIB_DIR");
-        string[] folders = [own is { Length: > 0 } ? own : System.IO.Path.Combine(home, ".cache/countersign/lib"), "/usr/local/lib/countersign"];
+        // Beside the program is where publish.sh puts it.
+        string[] folders = [own is { Length: > 0 } ? own : System.IO.Path.Combine(home, ".cache/countersign/lib"), "/usr/local/lib/countersign", AppContext.BaseDirectory];
         foreach (var soname in Sonames)
         {
             foreach (var folder in folders)

@@ -66,6 +66,7 @@ internal ref partial struct TreeWalker
                 Parts(fields, work);
                 break;
             case NodeName.TypeCast:
+                Cast(NameOf(tree.Child(tree.Child(fields, NodeName.typeName), NodeName.names)));
                 Parts(fields, work);
                 break;
             case NodeName.TypeName:
@@ -188,6 +189,11 @@ internal ref partial struct TreeWalker
         {
             statement.ReliesOnSearchPath |= name.Schema is null;
         }
+        else if (name.Schema is not null)
+        {
+            // Somebody's own operator, by its full name: a call of the function behind it.
+            statement.AddFunction(name);
+        }
         else
         {
             statement.Impure = true;
@@ -205,6 +211,15 @@ internal ref partial struct TreeWalker
         {
             // A domain's checks and a type's conversions are code of whoever made them.
             statement.Impure = true;
+        }
+    }
+
+    /// <summary>A cast to somebody's own type by its full name runs what they wrote: an input function, a domain's checks. Without schema the catalog would have to tell.</summary>
+    private readonly void Cast(ObjectName type)
+    {
+        if (type.Schema is not (null or "pg_catalog" or "information_schema"))
+        {
+            statement.AddFunction(type);
         }
     }
 

@@ -1,0 +1,133 @@
+using System.Collections.Concurrent;
+using System.Net.Http.Json;
+using System.Text.Json;
+using Countersign.Approval.Contracts;
+using Countersign.Platform.Ports;
+using Countersign.Platform.Tokens;
+using Countersign.Proxy.Path.Decide;
+using Countersign.Proxy.Path.Hold;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+
+namespace Countersign.Proxy.Host.ControlPlane;
+
+/// <summary>
+/// Ends what runs under an approval that was taken back, within a second: told by topic <c>approvals</c>, and, since an event may be lost, by asking for
+/// each request under which something runs. Ends too what a stricter bundle wouldn't let run (I8).
+/// </summary>
+internal sealed partial class GrantWatch(
+    [FromKeyedServices(AppIds.Proxy)] IServiceClients clients, RunningGrants running, TimeProvider clock, ILogger<GrantWatch> logger) : BackgroundService
+{
+    private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(700);
+
+    // Who took it back is worth a moment, but not the second in which it must have ended.
+    private static readonly TimeSpan Patience = TimeSpan.FromMilliseconds(400);
+    private const int AtOnce = 8;
+
+    private readonly ConcurrentQueue<string> _revoked = new();
+    private readonly Doorbell _doorbell = new();
+
+    /// <summary>An event says that a request has changed.</summary>
+    public void Changed(RequestChanged changed)
+    {
+        // Also where nothing runs yet: the redemption's answer may be on its way.
+        if (changed.State == RequestState.Revoked)
+        {
+            if (running.Runs(changed.Request))
+            {
+                _revoked.Enqueue(changed.Request);
+                _doorbell.Ring();
+            }
+            else
+            {
+                running.Revoke(changed.Request, Text(changed.Request, null));
+            }
+        }
+    }
+
+    /// <summary>Another bundle is in force.</summary>
+    public void BundleChanged(BundleInForce bundle)
+    {
+        if (running.Reconsider(bundle, clock.GetUtcNow()) is > 0 and var ended)
+        {
+            LogStricter(bundle.Version, ended);
+        }
+    }
+
+    public override void Dispose()
+    {
+        _doorbell.Dispose();
+        base.Dispose();
+    }
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        while (!stoppingToken.IsCancellationRequested)
+        {
+            while (_revoked.TryDequeue(out var request))
+            {
+                End(request, await FindAsync(request, stoppingToken).ConfigureAwait(false));
+            }
+
+            if (running.Requests is { Count: > 0 } requests)
+            {
+                await Parallel.ForEachAsync(
+                    requests, new ParallelOptions { MaxDegreeOfParallelism = AtOnce, CancellationToken = CancellationToken.None },
+                    async (request, _) => await LookAsync(request, stoppingToken).ConfigureAwait(false)).ConfigureAwait(false);
+            }
+
+            await _doorbell.WaitAsync(Interval, stoppingToken).ConfigureAwait(false);
+        }
+    }
+
+    private async Task LookAsync(string request, CancellationToken cancellation)
+    {
+        if (await FindAsync(request, cancellation).ConfigureAwait(false) is not { } view)
+        {
+            return;
+        }
+
+        if (view.State is RequestState.Approved or RequestState.Consumed)
+        {
+            running.Confirm(request, clock.GetUtcNow());
+        }
+        else if (view.State is RequestState.Revoked)
+        {
+            End(request, view);
+        }
+    }
+
+    private void End(string request, RequestView? view)
+    {
+        if (running.Revoke(request, Text(request, view)) is > 0 and var ended)
+        {
+            LogRevoked(request, ended);
+        }
+    }
+
+    private static string Text(string request, RequestView? view) => view?.Revocation is { } revocation
+        ? $"The approval {request} was taken back by {revocation.Name}{(revocation.Comment.Length > 0 ? $": {revocation.Comment}" : ".")}"
+        : $"The approval {request} was taken back.";
+
+    private async Task<RequestView?> FindAsync(string request, CancellationToken cancellation)
+    {
+        try
+        {
+            using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+            limit.CancelAfter(Patience);
+            return await clients.Create(AppIds.Approval)
+                .GetFromJsonAsync<RequestView>($"v1/requests/{Uri.EscapeDataString(request)}", TokenJson.Options, limit.Token).ConfigureAwait(false);
+        }
+        catch (Exception error) when (error is HttpRequestException or JsonException or PortUnavailableException or OperationCanceledException or IOException)
+        {
+            return null;
+        }
+    }
+
+    [LoggerMessage(3121, LogLevel.Information, "The approval {Request} was taken back: {Ended} sessions end")]
+    private partial void LogRevoked(string request, int ended);
+
+    [LoggerMessage(3122, LogLevel.Information, "Bundle {Version} is stricter than what was approved: {Ended} sessions end")]
+    private partial void LogStricter(long version, int ended);
+}
