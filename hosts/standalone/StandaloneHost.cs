@@ -2,6 +2,7 @@ using Countersign.Approval.Host;
 using Countersign.Identity.Host;
 using Countersign.Platform.Embedded;
 using Countersign.Platform.Hosting;
+using Countersign.Platform.Ports;
 using Countersign.Policy.Host;
 using Countersign.Proxy.Host;
 using Countersign.Recorder.Host;
@@ -27,6 +28,11 @@ public static class StandaloneHost
 
         var app = builder.Build();
         app.UseCountersignHosting();
+        foreach (var appId in new[] { AppIds.Identity, AppIds.Policy, AppIds.Approval, AppIds.Recorder, AppIds.Proxy })
+        {
+            app.MapDeadLetters(appId);
+        }
+
         app.MapIdentityService();
         app.MapPolicyService();
         app.MapApprovalService();

@@ -1,10 +1,8 @@
 using Countersign.Platform.Ports;
 using Countersign.Platform.Tokens;
-using Microsoft.AspNetCore.DataProtection;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Hosting;
-using Microsoft.Extensions.Http.Resilience;
 using Microsoft.Extensions.Logging;
 
 namespace Countersign.Platform.Embedded;
@@ -23,88 +21,36 @@ public static class EmbeddedPlatform
     /// <param name="appIds">Services that run in this process, and whose keys it therefore makes and enrols; none means all.</param>
     public static IHostApplicationBuilder AddEmbeddedPlatform(this IHostApplicationBuilder builder, string dataDirectory, params string[] appIds)
     {
-        var data = new EmbeddedData(Path.GetFullPath(dataDirectory));
+        ArgumentNullException.ThrowIfNull(builder);
+        var all = appIds.Length == 0 ? All : appIds;
+        builder.AddLocalFiles(dataDirectory, all);
         var services = builder.Services;
-        var known = services.FirstOrDefault(service => service.ServiceType == typeof(EmbeddedData))?.ImplementationInstance as EmbeddedData;
-        if (known is not null && known.Directory != data.Directory)
-        {
-            throw new InvalidOperationException($"The embedded platform has its data in {known.Directory} already, not {data.Directory}.");
-        }
-
-        services.TryAddSingleton(data);
-        services.TryAddSingleton(TimeProvider.System);
-        services.TryAddSingleton<ITrustedKeys>(new FileTrustedKeys(data.Keys));
         services.TryAddSingleton<BusLimits>();
-        services.TryAddSingleton(_ => new EventJournal(Path.Combine(data.State, "bus.db"), Topics.Audit));
+        services.TryAddSingleton(provider => new EventJournal(Path.Combine(provider.GetRequiredService<EmbeddedData>().State, "bus.db"), Topics.Audit));
         services.TryAddSingleton<InProcessEventBus>();
         services.TryAddSingleton<IEventBus>(provider => provider.GetRequiredService<InProcessEventBus>());
+        services.TryAddSingleton<IDeadLetters>(provider => provider.GetRequiredService<InProcessEventBus>());
         services.TryAddSingleton<ServiceAddresses>();
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IHostedService, EmbeddedLifetime>());
-        if (known is null)
+        foreach (var appId in all)
         {
-            // Made first: folders above one that is made with a mode would get the usual one.
-            PrivateFiles.CreateDirectory(data.Directory);
-            PrivateFiles.CreateDirectory(data.Keys);
+            services.TryAddKeyedSingleton<IStateStore>(appId, (provider, _) =>
+                new SqliteStateStore(Path.Combine(provider.GetRequiredService<EmbeddedData>().State, appId + ".db")));
+            services.TryAddKeyedSingleton<ISecrets>(appId, (provider, _) => new FileSecrets(provider.GetRequiredService<EmbeddedData>().Secrets));
+            if (services.Any(service => service.IsKeyedService && service.ServiceType == typeof(IServiceClients) && appId.Equals(service.ServiceKey)))
+            {
+                continue;
+            }
 
-            // Cookies of a login survive a restart.
-            services.AddDataProtection().SetApplicationName("countersign")
-                .PersistKeysToFileSystem(Directory.CreateDirectory(Path.Combine(data.Keys, "data-protection"), PrivateFiles.OwnerDirectory));
-        }
-
-        foreach (var appId in appIds.Length == 0 ? All : appIds)
-        {
-            AddService(services, data, appId);
+            services.AddKeyedSingleton<IServiceClients>(appId, (provider, _) =>
+                new LoopbackServiceClients(appId, provider.GetRequiredService<IHttpClientFactory>(), provider.GetRequiredService<ServiceAddresses>()));
+            foreach (var receiver in All)
+            {
+                services.AddServiceClient(appId, receiver);
+            }
         }
 
         return builder;
-    }
-
-    private static void AddService(IServiceCollection services, EmbeddedData data, string appId)
-    {
-        if (services.Any(service => service.ServiceType == typeof(EmbeddedService) && ((EmbeddedService)service.ImplementationInstance!).AppId == appId))
-        {
-            return;
-        }
-
-        services.AddSingleton(new EmbeddedService(appId));
-        services.TryAddKeyedSingleton<IStateStore>(appId, (_, _) => new SqliteStateStore(Path.Combine(data.State, appId + ".db")));
-        services.TryAddKeyedSingleton(appId, (_, _) =>
-        {
-            PrivateFiles.CreateDirectory(data.Keys);
-            return SigningKey.LoadOrCreate(Path.Combine(data.Keys, appId + ".key"));
-        });
-        services.TryAddKeyedSingleton(appId, (provider, _) =>
-            new ServiceTokens(appId, provider.GetRequiredKeyedService<SigningKey>(appId), provider.GetRequiredService<TimeProvider>()));
-        services.TryAddKeyedSingleton<IServiceClients>(appId, (provider, _) =>
-            new LoopbackServiceClients(appId, provider.GetRequiredService<IHttpClientFactory>(), provider.GetRequiredService<ServiceAddresses>()));
-        foreach (var receiver in All)
-        {
-            AddClient(services, appId, receiver);
-        }
-    }
-
-    private static void AddClient(IServiceCollection services, string caller, string receiver)
-    {
-        var client = services.AddHttpClient(LoopbackServiceClients.Name(caller, receiver))
-            .ConfigurePrimaryHttpMessageHandler(() => new SocketsHttpHandler
-            {
-                AllowAutoRedirect = false,
-                UseCookies = false,
-                UseProxy = false,
-                ConnectTimeout = TimeSpan.FromSeconds(5),
-                PooledConnectionLifetime = TimeSpan.FromMinutes(5),
-            })
-            .AddHttpMessageHandler(() => new UnavailableHandler());
-        client.AddStandardResilienceHandler(options =>
-        {
-            options.AttemptTimeout.Timeout = TimeSpan.FromSeconds(15);
-            options.TotalRequestTimeout.Timeout = TimeSpan.FromSeconds(40);
-            options.CircuitBreaker.SamplingDuration = TimeSpan.FromSeconds(30);
-            options.Retry.MaxRetryAttempts = 2;
-            options.Retry.Delay = TimeSpan.FromMilliseconds(200);
-            options.Retry.DisableForUnsafeHttpMethods();
-        });
-        client.AddHttpMessageHandler(provider => new ServiceTokenHandler(provider.GetRequiredKeyedService<ServiceTokens>(caller), receiver));
     }
 }
 
@@ -115,26 +61,19 @@ public sealed record EmbeddedData(string Directory)
     /// <summary>State of the services, <c>state/&lt;appid&gt;.db</c>.</summary>
     public string State => Path.Combine(Directory, "state");
 
-    /// <summary>Private keys <c>keys/&lt;appid&gt;.key</c> and enrolled public keys <c>keys/&lt;appid&gt;.jwks.json</c>.</summary>
+    /// <summary>Private keys <c>keys/&lt;appid&gt;.key</c> and, where no other place is configured for them, enrolled public keys <c>keys/&lt;appid&gt;.jwks.json</c>.</summary>
     public string Keys => Path.Combine(Directory, "keys");
+
+    /// <summary>Secrets, one file each.</summary>
+    public string Secrets => Path.Combine(Directory, "secrets");
 }
 
-/// <summary>A service that runs in this process.</summary>
-internal sealed record EmbeddedService(string AppId);
-
-/// <summary>Enrols the keys of the services of this process before any of them starts, and starts and ends the bus around them.</summary>
-internal sealed partial class EmbeddedLifetime(
-    IServiceProvider provider, IEnumerable<EmbeddedService> embedded, EmbeddedData data, InProcessEventBus bus, ILogger<EmbeddedLifetime> logger)
+/// <summary>Starts and ends the bus around the services of this process.</summary>
+internal sealed partial class EmbeddedLifetime(IServiceProvider provider, EmbeddedData data, InProcessEventBus bus, ILogger<EmbeddedLifetime> logger)
     : IHostedLifecycleService
 {
     public Task StartingAsync(CancellationToken cancellationToken)
     {
-        PrivateFiles.CreateDirectory(data.Directory);
-        foreach (var service in embedded)
-        {
-            FileTrustedKeys.Publish(data.Keys, service.AppId, provider.GetRequiredKeyedService<SigningKey>(service.AppId));
-        }
-
         // Only now: subscriptions are made by services that publish themselves.
         bus.Attach(provider.GetServices<BusSubscription>());
         LogData(data.Directory);

@@ -55,7 +55,7 @@ public sealed class FileTrustedKeys : ITrustedKeys
         }
     }
 
-    private static void CheckName(string name)
+    internal static void CheckName(string name)
     {
         // The name comes from an unverified token and becomes part of a path.
         if (name is not { Length: > 0 and <= 64 } || !name.All(c => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c == '-'))

@@ -21,18 +21,11 @@ public sealed record BusLimits
     public int DeadLetters { get; init; } = 1000;
 }
 
-/// <summary>An event that a subscription could not handle in all its attempts.</summary>
-/// <param name="Subscriber">App id.</param>
-/// <param name="Event">The event.</param>
-/// <param name="Reason">Type of the last error.</param>
-/// <param name="At">When it was given up.</param>
-public sealed record DeadLetter(string Subscriber, BusEvent Event, string Reason, DateTimeOffset At);
-
 /// <summary>
 /// Publish and subscribe inside one process: a bounded queue and one pump for each subscription. At least once: for the topics of the journal also
 /// across the end of the process, for the others while it lives (their subscribers poll, as with any broker that may lose an event).
 /// </summary>
-public sealed partial class InProcessEventBus : IEventBus, IAsyncDisposable
+public sealed partial class InProcessEventBus : IEventBus, IDeadLetters, IAsyncDisposable
 {
     private readonly BusLimits _limits;
     private readonly TimeProvider _time;
@@ -68,6 +61,44 @@ public sealed partial class InProcessEventBus : IEventBus, IAsyncDisposable
             {
                 return [.. _deadLetters];
             }
+        }
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<IReadOnlyList<DeadLetter>> ListAsync(CancellationToken cancellation) => ValueTask.FromResult(DeadLetters);
+
+    /// <inheritdoc/>
+    public async ValueTask<string?> ReplayAsync(string id, CancellationToken cancellation)
+    {
+        var letter = DeadLetters.FirstOrDefault(each => each.Id == id) ?? throw new KeyNotFoundException("there is no such dead letter");
+        try
+        {
+            foreach (var pump in Interested(letter.Event.Topic).Where(pump => pump.Subscription.Subscriber == letter.Subscriber))
+            {
+                await pump.Subscription.HandleAsync(letter.Event, cancellation);
+            }
+        }
+#pragma warning disable CA1031 // whatever a handler throws means that it stays
+        catch (Exception error) when (!cancellation.IsCancellationRequested)
+#pragma warning restore CA1031
+        {
+            return error.GetType().Name;
+        }
+
+        await DiscardAsync(id, cancellation);
+        return null;
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<bool> DiscardAsync(string id, CancellationToken cancellation)
+    {
+        lock (_gate)
+        {
+            var left = _deadLetters.Where(each => each.Id != id).ToList();
+            var found = left.Count < _deadLetters.Count;
+            _deadLetters.Clear();
+            left.ForEach(_deadLetters.Enqueue);
+            return ValueTask.FromResult(found);
         }
     }
 

@@ -15,12 +15,10 @@ internal sealed class LoopbackServiceClients(string caller, IHttpClientFactory f
 {
     public HttpClient Create(string appId)
     {
-        var client = factory.CreateClient(Name(caller, appId));
+        var client = factory.CreateClient(ServiceClientPipeline.Name(caller, appId));
         client.BaseAddress = addresses.Of(appId);
         return client;
     }
-
-    internal static string Name(string caller, string receiver) => $"countersign:{caller}:{receiver}";
 }
 
 /// <summary>

@@ -52,10 +52,56 @@ public sealed record BusEvent(string Topic, string Id, string Type, ReadOnlyMemo
 /// <param name="Subscriber">App id of the subscriber.</param>
 /// <param name="Topic">Topic.</param>
 /// <param name="HandleAsync">Handler; an exception means "deliver again".</param>
-public sealed record BusSubscription(string Subscriber, string Topic, Func<BusEvent, CancellationToken, ValueTask> HandleAsync);
+public sealed record BusSubscription(string Subscriber, string Topic, Func<BusEvent, CancellationToken, ValueTask> HandleAsync)
+{
+    /// <summary>
+    /// True for news that every instance of the subscriber must hear, e.g. what wakes the proxy that holds a client; false where one instance does for
+    /// all. News are missed while an instance doesn't run: whoever needs them also polls.
+    /// </summary>
+    public bool EveryInstance { get; init; }
+}
 
-/// <summary>Key-value state of one service, with optimistic concurrency. Durable once a task has completed.</summary>
-public interface IStateStore
+/// <summary>An event that a subscription could not handle.</summary>
+/// <param name="Subscriber">App id.</param>
+/// <param name="Event">The event.</param>
+/// <param name="Reason">Type of the last error, or where it comes from; no contents.</param>
+/// <param name="At">When it was given up.</param>
+public sealed record DeadLetter(string Subscriber, BusEvent Event, string Reason, DateTimeOffset At)
+{
+    /// <summary>Names it among the dead letters of a process.</summary>
+    public string Id => $"{Event.Topic}:{Event.Id}";
+}
+
+/// <summary>What could not be handled, kept until somebody decides what becomes of it.</summary>
+public interface IDeadLetters
+{
+    /// <summary>All of them, the oldest first.</summary>
+    /// <exception cref="PortUnavailableException">The store can't be reached.</exception>
+    ValueTask<IReadOnlyList<DeadLetter>> ListAsync(CancellationToken cancellation);
+
+    /// <summary>Hands one to its subscription again; it is forgotten where that succeeds. Handlers are idempotent, so a replay too many does no harm.</summary>
+    /// <param name="id"><see cref="DeadLetter.Id"/>.</param>
+    /// <param name="cancellation">Cancels the wait.</param>
+    /// <returns>Null where it was handled, else why not; throws <see cref="KeyNotFoundException"/> where there is none.</returns>
+    ValueTask<string?> ReplayAsync(string id, CancellationToken cancellation);
+
+    /// <summary>Forgets one. False where there is none.</summary>
+    ValueTask<bool> DiscardAsync(string id, CancellationToken cancellation);
+}
+
+/// <summary>Secrets of one service, by name.</summary>
+public interface ISecrets
+{
+    /// <summary>Reads one.</summary>
+    /// <param name="name">Lower-case letters, digits and hyphens.</param>
+    /// <param name="cancellation">Cancels the wait.</param>
+    /// <returns>Null where there is none of that name for this service.</returns>
+    /// <exception cref="PortUnavailableException">The store can't be reached.</exception>
+    ValueTask<string?> GetAsync(string name, CancellationToken cancellation);
+}
+
+/// <summary>Documents of one service by key, with optimistic concurrency. Durable once a task has completed. What every store can do.</summary>
+public interface IDocumentStore
 {
     /// <summary>Reads one value.</summary>
     /// <param name="collection">Collection of the service, e.g. <c>persons</c>.</param>
@@ -76,7 +122,11 @@ public interface IStateStore
 
     /// <summary>Deletes one value if its etag is still the one given.</summary>
     ValueTask<bool> TryDeleteAsync(string collection, string key, string etag, CancellationToken cancellation);
+}
 
+/// <summary>Key-value state of one service that can also be listed.</summary>
+public interface IStateStore : IDocumentStore
+{
     /// <summary>All values of a collection in ordinal order of the keys, for small collections.</summary>
     IAsyncEnumerable<StateItem> ListAsync(string collection, CancellationToken cancellation);
 }

@@ -17,6 +17,10 @@ public static class TokenTypes
     public const string Bundle = "cs-bundle+jwt";
     /// <summary>Freshness beacon, by policy or identity.</summary>
     public const string Beacon = "cs-beacon+jwt";
+    /// <summary>Signature over an event, by its publisher.</summary>
+    public const string Event = "cs-event+jwt";
+    /// <summary>Signature over a message to an actor, by the service that it belongs to.</summary>
+    public const string Actor = "cs-actor+jwt";
 }
 
 /// <summary>Claims of a service token: one caller, one receiver, one minute.</summary>

@@ -43,9 +43,10 @@ public sealed class DirectionTests
             select $"{project} -> {reference}";
         Assert.Empty(wrong);
 
-        // The proxy evaluates bundles in process, verifies them itself, and writes the recording format.
+        // The proxy evaluates bundles in process, verifies them itself, and writes the recording format. The recorder verifies them for how long it keeps payloads.
         static bool IsException(Project project, string reference) =>
-            project.Service == "proxy" && reference is "services/policy/Engine" or "services/recorder/Format" or "services/policy/Bundles";
+            (project.Service == "proxy" && reference is "services/policy/Engine" or "services/recorder/Format" or "services/policy/Bundles")
+            || (project.Folder == "services/recorder/Host" && reference is "services/policy/Bundles");
     }
 
     [Theory]
@@ -90,8 +91,22 @@ public sealed class DirectionTests
         Assert.Empty(Repository.Projects.Where(project =>
             project.Packages.Any(package => package.StartsWith("Dapr.", StringComparison.Ordinal))
             && !project.IsTest
-            && project.Folder is not ("platform/Dapr" or "services/approval/Actors")
-            && !project.Folder.EndsWith("/Host", StringComparison.Ordinal)));
+            && project.Folder is not ("platform/Dapr" or "services/approval/Actors")));
+
+    [Fact]
+    public void Only_hosts_know_the_adapters_of_Dapr() =>
+        Assert.Empty(Repository.Projects.Where(project =>
+            project.References.Contains("platform/Dapr") && !project.IsTest && !project.Folder.EndsWith("/Host", StringComparison.Ordinal)));
+
+    [Fact]
+    public void Source_that_speaks_to_Dapr_stands_in_the_adapters_the_actor_shell_and_composition()
+    {
+        string[] places = ["platform/Dapr/", "services/approval/Actors/Dapr/", "tests/"];
+        Assert.Empty(Repository.SourceFiles().Select(Repository.Relative).Where(file =>
+            !places.Any(place => file.StartsWith(place, StringComparison.Ordinal))
+            && File.ReadAllText(Path.Combine(Repository.Root, file)) is var text
+            && (text.Contains("using Dapr.", StringComparison.Ordinal) || text.Contains("global::Dapr.", StringComparison.Ordinal) || text.Contains("dapr-api-token", StringComparison.Ordinal))));
+    }
 
     [Fact]
     public void Test_projects_never_reference_one_another() =>

@@ -104,6 +104,37 @@ public sealed class SecretsTests : IDisposable
         }
     }
 
+    [Fact]
+    public async Task The_user_of_redis_can_do_what_streams_need_and_nothing_administrative()
+    {
+        await MakeAsync("");
+        var ended = (await Shell.BashAsync(
+            """
+            set -euo pipefail -f
+            redis-server --bind 127.0.0.1 --port 0 --unixsocket "$PWD/redis.sock" --aclfile s/redis.acl --dir "$PWD" --save '' > redis.log &
+            trap 'kill $!; wait $! || true' EXIT
+            for i in $(seq 200); do [ -S redis.sock ] && break; sleep 0.05; done
+            r() { redis-cli -s redis.sock "$@" 2>&1; }
+            echo "stranger: $(r ping)"
+            export REDISCLI_AUTH=$(cat s/redis-password)
+            u() { r --no-auth-warning --user countersign "$@"; }
+            echo "ping: $(u ping)"
+            echo "group: $(u xgroup create audit recorder 0 mkstream)"
+            id=$(u xadd audit minid '~' 1 '*' data x)
+            echo "read: $(u xreadgroup group recorder recorder count 1 streams audit '>' | tail -n 1)"
+            echo "pending: $(u xpending audit recorder - + 10 | tail -n 1)"
+            echo "claim: $(u xclaim audit recorder recorder 0 "$id" | tail -n 1)"
+            echo "ack: $(u xack audit recorder "$id")"
+            echo "info: $(u info server | grep -c redis_version)"
+            for command in flushall 'config get requirepass' 'keys *' 'acl list' shutdown 'module list' 'eval return(1) 0' 'slaveof no one' save; do echo "no: $(u $command)"; done
+            """, _folder.Path)).Good().Output;
+        Assert.Contains("stranger: NOAUTH", ended, StringComparison.Ordinal);
+        Assert.Matches("(?s)ping: PONG.*group: OK.*read: x.*pending: 1.*claim: x.*ack: 1.*info: 1", ended);
+        var refused = ended.Split('\n').Where(line => line.StartsWith("no: ", StringComparison.Ordinal)).ToList();
+        Assert.Equal(9, refused.Count);
+        Assert.All(refused, line => Assert.StartsWith("no: NOPERM", line, StringComparison.Ordinal));
+    }
+
     private async Task MakeAsync(string options) => (await Shell.BashAsync($"./eng/secrets.sh '{_folder["s"]}' {options}")).Good();
 
     private string Read(string name) => File.ReadAllText(_folder[$"s/{name}"]);

@@ -1,4 +1,4 @@
-using Countersign.Platform.Embedded;
+using Countersign.Platform.Dapr;
 using Countersign.Platform.Hosting;
 using Countersign.Platform.Ports;
 
@@ -10,10 +10,11 @@ internal static class Program
     {
         var builder = WebApplication.CreateBuilder(args);
         builder.AddCountersignHosting("countersign-approval");
-        builder.AddEmbeddedPlatform(builder.Configuration["Countersign:Data"] ?? "./.countersign", AppIds.Approval);
+        builder.AddServicePlatform(AppIds.Approval);
         builder.AddApprovalService();
         var app = builder.Build();
         app.UseCountersignHosting();
+        app.MapServicePlatform(AppIds.Approval);
         app.MapApprovalService();
         return app;
     });

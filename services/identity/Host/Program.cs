@@ -1,4 +1,4 @@
-using Countersign.Platform.Embedded;
+using Countersign.Platform.Dapr;
 using Countersign.Platform.Hosting;
 using Countersign.Platform.Ports;
 
@@ -11,10 +11,11 @@ internal static class Program
     {
         var builder = WebApplication.CreateBuilder(args);
         builder.AddCountersignHosting("countersign-identity");
-        builder.AddEmbeddedPlatform(builder.Configuration["Countersign:Data"] ?? "./.countersign", AppIds.Identity);
+        builder.AddServicePlatform(AppIds.Identity);
         builder.AddIdentityService();
         var app = builder.Build();
         app.UseCountersignHosting();
+        app.MapServicePlatform(AppIds.Identity);
         app.MapIdentityService();
         return app;
     });

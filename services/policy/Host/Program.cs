@@ -1,4 +1,4 @@
-using Countersign.Platform.Embedded;
+using Countersign.Platform.Dapr;
 using Countersign.Platform.Hosting;
 using Countersign.Platform.Ports;
 
@@ -10,10 +10,11 @@ internal static class Program
     {
         var builder = WebApplication.CreateBuilder(args);
         builder.AddCountersignHosting("countersign-policy");
-        builder.AddEmbeddedPlatform(builder.Configuration["Countersign:Data"] ?? "./.countersign", AppIds.Policy);
+        builder.AddServicePlatform(AppIds.Policy);
         builder.AddPolicyService();
         var app = builder.Build();
         app.UseCountersignHosting();
+        app.MapServicePlatform(AppIds.Policy);
         app.MapPolicyService();
         return app;
     });

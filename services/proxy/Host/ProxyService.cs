@@ -28,7 +28,7 @@ public static class ProxyService
     {
         ArgumentNullException.ThrowIfNull(builder);
         var services = builder.Services;
-        services.AddOptions<ProxyOptions>().Bind(builder.Configuration.GetSection(ProxyOptions.Section)).PostConfigure<EmbeddedData>((options, data) =>
+        services.AddOptions<ProxyOptions>().BindChecked(builder.Configuration.GetSection(ProxyOptions.Section)).PostConfigure<EmbeddedData>((options, data) =>
         {
             if (options.Data.Length == 0)
             {
@@ -58,6 +58,7 @@ public static class ProxyService
         services.AddSingleton<ProxyMetrics>();
         services.AddHostedService(provider => provider.GetRequiredService<ProxyMetrics>());
         services.AddSingleton<ProxyListener>();
+        services.AddSingleton<AheadRequests>();
         services.AddHostedService(provider => provider.GetRequiredService<ProxyListener>());
         services.AddReadiness("proxy", static (provider, _) => ValueTask.FromResult(provider.GetRequiredService<ProxyListener>().Problem));
         return builder;
@@ -112,5 +113,6 @@ public static class ProxyService
     }
 
     private static void Subscribe(IServiceCollection services, string topic, Func<IServiceProvider, BusEvent, ValueTask> handle) =>
-        services.AddSingleton(provider => new BusSubscription(AppIds.Proxy, topic, (change, _) => handle(provider, change)));
+        // Each proxy must hear of it: the client that waits is at one of them.
+        services.AddSingleton(provider => new BusSubscription(AppIds.Proxy, topic, (change, _) => handle(provider, change)) { EveryInstance = true });
 }

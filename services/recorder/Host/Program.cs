@@ -1,4 +1,4 @@
-using Countersign.Platform.Embedded;
+using Countersign.Platform.Dapr;
 using Countersign.Platform.Hosting;
 using Countersign.Platform.Ports;
 
@@ -11,10 +11,11 @@ internal static class Program
     {
         var builder = WebApplication.CreateBuilder(args);
         builder.AddCountersignHosting("countersign-recorder");
-        builder.AddEmbeddedPlatform(builder.Configuration["Countersign:Data"] ?? ".countersign", AppIds.Recorder);
+        builder.AddServicePlatform(AppIds.Recorder);
         builder.AddRecorderService();
         var app = builder.Build();
         app.UseCountersignHosting();
+        app.MapServicePlatform(AppIds.Recorder);
         app.MapRecorderService();
         return app;
     });
