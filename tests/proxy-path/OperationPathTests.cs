@@ -324,6 +324,7 @@ public sealed class OperationPathTests
         { "break-glass that the policy doesn't know", claims => claims with { BreakGlass = true, Approvers = [] } },
         { "an extension's", claims => claims with { Extends = "apr_2" } },
         { "a report's", claims => claims with { InEffect = true } },
+        { "a removal's", claims => claims with { Removal = true } },
         { "a window's", claims => claims with { Window = new AccessWindow(60, ["SELECT"], ["public.t"]) } },
     };
 

@@ -37,7 +37,7 @@ internal sealed class GrantSigner(GrantKeys keys) : IGrantSigner
             Window = RequestViews.Window(spec),
             WindowEndsAt = document.WindowBeganAt is null ? null : document.Deadline.ToUnixTimeSeconds(),
             Assurance = RequestViews.Assurance(spec),
-            InEffect = spec.InEffect,
+            Removal = spec.InEffect,
             Extends = spec.Extends,
             ExtendsDigest = spec.Extends is null ? null : spec.Digest,
             ExtendedBy = extended?.Select(extension => extension.Request).ToList(),
