@@ -68,7 +68,7 @@ internal static class GrantVerifier
         : now >= DateTimeOffset.FromUnixTimeSeconds(claims.ExpiresAt) ? "has expired"
         : DateTimeOffset.FromUnixTimeSeconds(claims.IssuedAt) > now + Leeway ? "lies in the future: clocks differ"
         : claims.Bootstrap ? "was given during bootstrap"
-        : claims.InEffect || claims.Removal || claims.Extends is not null ? "lets nothing run by itself"
+        : claims.Removal || claims.Extends is not null ? "lets nothing run by itself"
         : claims.Approvers.Any(approver => Same(approver.Person, expected.Person)) ? "names the executor as approver"
         : claims.BreakGlass ? (GrantTerms.Cover(expected.Current, claims) ? null : "was taken by its requester alone, which the policy doesn't allow here")
         : claims.Approvers.Count == 0 ? "names no approver"
