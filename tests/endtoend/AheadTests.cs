@@ -17,6 +17,7 @@ public sealed class AheadTests(World world) : Scenario(world)
         begin;
         select 'in between';
         delete from orders
+          -- within
           where id = 102 -- last
         ;
         commit;
