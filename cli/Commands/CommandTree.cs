@@ -22,6 +22,7 @@ internal static class CommandTree
             .. RequestCommands.Create(make),
             .. DecideCommands.Create(make),
             AheadCommands.BreakGlass(make),
+            .. ReviewCommands.Create(make),
             WhyCommand.Create(make),
             .. RecordingCommands.Create(make),
             .. EvidenceCommands.Create(make),
@@ -30,7 +31,9 @@ internal static class CommandTree
             ConnectionCommands.Create(make),
             CredentialCommands.Create(make),
             PersonCommands.Create(make),
+            LinkCommands.Create(make),
             ServiceAccountCommands.Create(make),
+            SegregationCommands.Create(make),
             HelpCommands.Create(make),
         ])
         {

@@ -28,7 +28,7 @@ public static class ProxyService
     {
         ArgumentNullException.ThrowIfNull(builder);
         var services = builder.Services;
-        services.AddOptions<ProxyOptions>().Bind(builder.Configuration.GetSection(ProxyOptions.Section)).PostConfigure<EmbeddedData>((options, data) =>
+        services.AddOptions<ProxyOptions>().BindChecked(builder.Configuration.GetSection(ProxyOptions.Section)).PostConfigure<EmbeddedData>((options, data) =>
         {
             if (options.Data.Length == 0)
             {

@@ -317,7 +317,9 @@ public sealed class PostgresListener : IAsyncDisposable
             var access = await _services.Connections.OpenAsync(settings.Connection, claims, deadline).ConfigureAwait(false)
                 ?? throw new StartupRefusedException("3D000", $"There is no connection '{settings.Connection}'.", "'countersign connections' lists them.");
             var database = settings.Database ?? access.Database;
-            target = await PostgresTarget.ConnectAsync(access, database, ApplicationNameFor(claims.Name), settings.Settings, deadline).ConfigureAwait(false);
+            using var dialling = new CancellationTokenSource(_options.TargetTimeout, _services.Clock);
+            using var either = CancellationTokenSource.CreateLinkedTokenSource(dialling.Token, deadline);
+            target = await PostgresTarget.ConnectAsync(access, database, ApplicationNameFor(claims.Name), settings.Settings, either.Token).ConfigureAwait(false);
             var recording = new SerializedRecording(await _services.Recorder.OpenAsync(session, new SessionStartEntry
             {
                 Principal = claims.Subject,
@@ -370,7 +372,7 @@ public sealed class PostgresListener : IAsyncDisposable
                 Ending = ending.Token,
             };
             var texts = new OperationTexts(pathSession, _services.Parser, masks, GrammarMatches(_services.Parser, target));
-            texts.Begins(await SearchPathAsync(target, recording, deadline).ConfigureAwait(false));
+            texts.Begins(await SearchPathAsync(target, recording, either.Token).ConfigureAwait(false));
             var decider = new ProtocolRules(_services.Decider, canMask: masks is not null);
             var path = new OperationPath(decider, _services.Approvals, _services.Clock);
             var operations = new PostgresOperations(context, path, decider, texts);
