@@ -264,7 +264,7 @@ internal sealed class ImpactPreview(TargetAccess access, string database, Action
         foreach (var question in questions)
         {
             var understood = question.Operation.Understood;
-            if (understood is not { Analysis: { Facts.Complete: true, Statements: [{ Opaque: false } statement] } })
+            if (understood is not { Analysis: { Facts.Complete: true, Statements: [var statement] } })
             {
                 return "it is not one statement that is understood completely";
             }
@@ -274,7 +274,7 @@ internal sealed class ImpactPreview(TargetAccess access, string database, Action
                 return "the planner knows nothing of this kind of statement";
             }
 
-            if (!statement.PureArguments || statement.Facts.ImpureFunctions.Count > 0)
+            if (statement.Opaque || !statement.PureArguments || statement.Facts.ImpureFunctions.Count > 0)
             {
                 return "it calls something that isn't known to be without effects";
             }
