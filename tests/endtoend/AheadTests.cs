@@ -276,7 +276,8 @@ public sealed class AheadTests(World world) : Scenario(world)
             last = reply;
         }
 
-        Assert.Equal(('E', "FATAL", "57P01"), (last!.Type, last.Field('S'), last.Field('C')));
+        Assert.NotNull(last);
+        Assert.Equal(('E', "FATAL", "57P01"), (last.Type, last.Field('S'), last.Field('C')));
         return last;
     }
 
