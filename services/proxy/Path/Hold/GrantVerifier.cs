@@ -49,6 +49,7 @@ internal static class GrantVerifier
             : Common(claims, request, expected, now) is { } common ? common
             : now >= ends ? "is for a window that is over"
             : claims.Window.Statements.Count == 0 || claims.Window.Relations.Count == 0 ? "is for a window without a scope"
+            : !Same(AccessWindowDigest.Compute(expected.Person, expected.Connection, expected.Database, claims.Window), redeem.Digest) ? "is for another window"
             : null;
         return problem is null ? new OpenWindow(claims, redeem.Digest, ends!.Value, now) : throw new RedemptionRefusedException($"The grant {problem}.");
     }
