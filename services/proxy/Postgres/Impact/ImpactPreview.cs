@@ -38,6 +38,7 @@ internal sealed class ImpactPreview(TargetAccess access, string database, Action
     private const int MaxNotes = 40;
     private const int MaxNote = 1000;
     private const int MaxColumns = 60;
+    private const int MaxRules = 10;
 
     /// <summary>Finds out.</summary>
     /// <param name="questions">Operations of one request, in order.</param>
@@ -81,6 +82,9 @@ internal sealed class ImpactPreview(TargetAccess access, string database, Action
             }
         }
 
+        notes.AddRange(questions.SelectMany(question => question.Decision.Rules)
+            .Where(rule => rule is { Shadow: false, Effect: Outcome.RequireApproval, Message.Length: > 0 })
+            .Select(rule => Cut($"{rule.Policy}/{rule.Rule} holds it: {rule.Message}", MaxNote)!).Distinct(StringComparer.Ordinal).Take(MaxRules));
         return new RequestImpact(relations, rows, notes, dryRun);
     }
 
