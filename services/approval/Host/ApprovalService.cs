@@ -5,6 +5,7 @@ using Countersign.Approval.Host.Pages;
 using Countersign.Approval.Workflow;
 using Countersign.Platform.Dapr;
 using Countersign.Platform.Embedded;
+using Countersign.Platform.Hosting;
 using Countersign.Platform.Ports;
 using Countersign.Platform.Tokens;
 using Microsoft.Extensions.Options;
@@ -20,7 +21,7 @@ public static class ApprovalService
         ArgumentNullException.ThrowIfNull(builder);
         var services = builder.Services;
         var section = builder.Configuration.GetSection("Countersign:Approval");
-        services.AddOptions<ApprovalOptions>().Bind(section).ValidateOnStart();
+        services.AddOptions<ApprovalOptions>().BindChecked(section).ValidateOnStart();
         services.AddSingleton<IValidateOptions<ApprovalOptions>, ApprovalOptionsCheck>();
         services.AddSingleton(provider =>
         {
@@ -48,7 +49,8 @@ public static class ApprovalService
         services.AddOpenApi(ApprovalEndpoints.DocumentName, ApprovalEndpoints.Describe);
 
         // The silo is configured before options can be validated; what is out of range fails at start with all other errors.
-        var options = section.Get<ApprovalOptions>() ?? new ApprovalOptions();
+        var options = new ApprovalOptions();
+        section.BindChecked(options);
         if (ServicePlatform.IsDapr(builder.Configuration))
         {
             var sidecar = DaprOptions.Read(builder.Configuration);
