@@ -68,6 +68,8 @@ demo_host_start() {
         # One read by .NET at start: results are handed on by the thread that received them.
         DOTNET_SYSTEM_NET_SOCKETS_INLINE_COMPLETIONS=1
     )
+    # On few cores one thread that waits for sockets serves more of them each time that it wakes.
+    [ "$(nproc)" -gt 4 ] || environment+=(DOTNET_SYSTEM_NET_SOCKETS_THREAD_COUNT=1)
     for person in "${DEMO_PEOPLE[@]}"; do
         environment+=("Countersign__DevIssuer__Users__${index}__Name=$person" "Countersign__DevIssuer__Users__${index}__Email=$person@example.com")
         environment+=("Countersign__DevIssuer__Users__${index}__Password=$(demo_password "$person")" "Countersign__DevIssuer__Users__${index}__Groups__0=engineers")

@@ -110,6 +110,182 @@ public sealed class LinkTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_second_account_of_the_same_address_is_not_enrolled_before_somebody_has_decided_whose_it_is()
+    {
+        var carol = await _host.LogInAsync("carol");
+        var directory = (Persons.PersonDirectory)_host.Services.GetService(typeof(Persons.PersonDirectory))!;
+        var second = (await directory.SignInAsync(
+            new Persons.ProviderIdentity { Issuer = "https://other.example", Subject = "carol", Name = "Carol+work@example.test", AuthenticatedAt = DateTimeOffset.UtcNow }, default)).Person.Id;
+        foreach (var account in new[] { second, carol.Person })
+        {
+            using var refused = await _alice.SendAsync(HttpMethod.Post, $"/identity/v1/persons/{account}/enrolment", new { });
+            Assert.Equal("link-undecided", await refused.CodeAsync());
+        }
+
+        var views = await _host.GetAsync<List<PersonView>>(_alice.AccessToken, "/identity/v1/persons");
+        Assert.Equal([second], views.Single(view => view.Id == carol.Person).Suspected);
+        Assert.Empty(views.Single(view => view.Id == _bob.Person).Suspected);
+
+        // Two humans, says a second person: then each may be enrolled.
+        var asked = await AskAsync(_alice, $"/identity/v1/persons/{second}/links", new { person = carol.Person, distinct = true });
+        Assert.Contains("two humans", asked.Text, StringComparison.Ordinal);
+        await _host.Approval.ApproveAsync(asked.RequestId, _bob.Person);
+        await HttpExtensions.UntilAsync(async () => (await _host.GetAsync<List<PersonView>>(_alice.AccessToken, "/identity/v1/persons")).All(view => view.Suspected.Count == 0));
+        using var twice = await _alice.SendAsync(HttpMethod.Post, $"/identity/v1/persons/{second}/links", new { person = carol.Person, distinct = true });
+        Assert.Equal("change-impossible", await twice.CodeAsync());
+        await AskAsync(_alice, $"/identity/v1/persons/{second}/enrolment", new { });
+
+        // Not by saying so of oneself.
+        using var own = await carol.SendAsync(HttpMethod.Post, $"/identity/v1/persons/{carol.Person}/links", new { person = second, distinct = true });
+        Assert.Equal("not-enrolled", await own.CodeAsync());
+    }
+
+    [Fact]
+    public async Task An_account_that_shows_up_between_asking_and_approving_stops_an_enrolment()
+    {
+        var carol = await _host.LogInAsync("carol");
+        var asked = await AskAsync(_alice, $"/identity/v1/persons/{carol.Person}/enrolment", new { });
+        var directory = (Persons.PersonDirectory)_host.Services.GetService(typeof(Persons.PersonDirectory))!;
+        await directory.SignInAsync(
+            new Persons.ProviderIdentity { Issuer = "https://other.example", Subject = "c", Name = "CAROL@example.test", AuthenticatedAt = DateTimeOffset.UtcNow }, default);
+        await _host.Approval.ApproveAsync(asked.RequestId, _bob.Person);
+        await HttpExtensions.UntilAsync(() => Task.FromResult(_host.Audit.Events.Any(e => e.Action == "enrol.not-applied" && e.Subject == carol.Person)));
+        Assert.False((await _host.StandingAsync(carol.Person)).Enrolled);
+    }
+
+    [Fact]
+    public async Task Owners_of_a_service_account_change_by_a_second_person_and_a_team_owns_like_a_person()
+    {
+        var carol = await _host.LogInAsync("carol");
+        var asked = await AskAsync(carol, "/identity/v1/service-accounts", new { name = "etl", team = "team-bob" });
+        Assert.Contains("everybody in the group team-bob", asked.Text, StringComparison.Ordinal);
+        await _host.Approval.ApproveAsync(asked.RequestId, _bob.Person);
+        var account = "";
+        await HttpExtensions.UntilAsync(async () =>
+            (account = (await _host.GetAsync<List<PersonView>>(_alice.AccessToken, "/identity/v1/persons")).SingleOrDefault(person => person.Name == "etl")?.Id ?? "").Length > 0);
+
+        // Bob is in the team: what the account asks for isn't his to approve, and what he asks for isn't the account's.
+        Assert.Equal(new[] { account, carol.Person, _bob.Person }.Order(StringComparer.Ordinal), (await _host.StandingAsync(account)).SameAs);
+        Assert.Contains(account, (await _host.StandingAsync(_bob.Person)).SameAs);
+        using (var made = await _bob.SendAsync(HttpMethod.Post, "/identity/v1/credentials", new CreateCredential(["orders"], 600, account)))
+        {
+            await made.MustSucceedAsync();
+        }
+
+        var given = await AskAsync(carol, $"/identity/v1/service-accounts/{account}/owners", new { owners = new[] { _alice.Person } });
+        Assert.Contains("nobody else", given.Text, StringComparison.Ordinal);
+        await _host.Approval.ApproveAsync(given.RequestId, _bob.Person);
+        await HttpExtensions.UntilAsync(async () => (await _host.StandingAsync(account)).SameAs.Contains(_alice.Person));
+        Assert.Equal(new[] { account, _alice.Person }.Order(StringComparer.Ordinal), (await _host.StandingAsync(account)).SameAs);
+        using var stranger = await carol.SendAsync(HttpMethod.Post, $"/identity/v1/service-accounts/{account}/owners", new { owners = new[] { carol.Person } });
+        Assert.Equal("not-enrolled", await stranger.CodeAsync());
+        using var nobody = await _alice.SendAsync(HttpMethod.Post, $"/identity/v1/service-accounts/{account}/owners", new { owners = Array.Empty<string>(), team = "x" });
+        Assert.Equal("service-account-malformed", await nobody.CodeAsync());
+    }
+
+    [Fact]
+    public async Task Disabling_a_person_takes_everything_from_their_linked_accounts_too_and_is_reviewed()
+    {
+        var carol = await _host.LogInAsync("carol");
+        var dave = await _host.LogInAsync("dave");
+        var link = await AskAsync(_alice, $"/identity/v1/persons/{carol.Person}/links", new { person = dave.Person });
+        await _host.Approval.ApproveAsync(link.RequestId, _bob.Person);
+        await HttpExtensions.UntilAsync(async () => (await _host.StandingAsync(dave.Person)).SameAs.Contains(carol.Person));
+        using (var disabled = await _alice.SendAsync(HttpMethod.Post, $"/identity/v1/persons/{carol.Person}/disable", new { reason = "left" }))
+        {
+            await disabled.MustSucceedAsync();
+        }
+
+        Assert.True((await _host.StandingAsync(dave.Person)).Disabled);
+        var feed = await _host.GetAsync<List<Revocation>>(_host.ServiceToken(AppIds.Proxy), "/identity/v1/revocations");
+        Assert.Equal(new[] { carol.Person, dave.Person }.Order(StringComparer.Ordinal), feed.Where(one => one.Kind == "person").Select(one => one.Id).Order(StringComparer.Ordinal));
+        var review = _host.Approval.Requests.Values.Single(request => request.Review is not null);
+        Assert.Equal((_alice.Person, "left"), (review.Requester, review.Reason));
+        Assert.Contains("was disabled, with the linked dave@example.test", review.Operations[0].Text, StringComparison.Ordinal);
+
+        // Doing it again changes nothing, and asks nobody to review it again.
+        using (await _bob.SendAsync(HttpMethod.Post, $"/identity/v1/persons/{carol.Person}/disable"))
+        {
+        }
+
+        Assert.Single(_host.Approval.Requests.Values, request => request.Review is not null);
+    }
+
+    [Fact]
+    public async Task A_removal_never_waits_for_its_review_which_is_opened_once_approval_is_back()
+    {
+        _host.Approval.IsDown = true;
+        var carol = await _host.LogInAsync("carol");
+        using (var disabled = await _alice.SendAsync(HttpMethod.Post, $"/identity/v1/persons/{carol.Person}/disable"))
+        {
+            await disabled.MustSucceedAsync();
+        }
+
+        Assert.True((await _host.StandingAsync(carol.Person)).Disabled);
+        _host.Approval.IsDown = false;
+        await HttpExtensions.UntilAsync(() => Task.FromResult(_host.Approval.Requests.Values.Any(request => request.Review is not null)));
+    }
+
+    [Fact]
+    public async Task What_one_takes_from_oneself_needs_no_review_but_what_one_takes_from_others_does()
+    {
+        var carol = await _host.LogInAsync("carol");
+        async Task<CreatedCredential> Make(Login who)
+        {
+            using var made = await who.SendAsync(HttpMethod.Post, "/identity/v1/credentials", new CreateCredential(["orders"], 600));
+            return (await made.Content.ReadFromJsonAsync<CreatedCredential>(IdentityHost.Json))!;
+        }
+
+        var (one, two) = (await Make(carol), await Make(carol));
+        using (var own = await carol.SendAsync(HttpMethod.Delete, $"/identity/v1/credentials/{one.Credential.Id}"))
+        {
+            await own.MustSucceedAsync();
+        }
+
+        Assert.DoesNotContain(_host.Approval.Requests.Values, request => request.Review is not null);
+        using (var others = await _alice.SendAsync(HttpMethod.Delete, $"/identity/v1/credentials/{two.Credential.Id}?reason=leak"))
+        {
+            await others.MustSucceedAsync();
+        }
+
+        Assert.Equal("leak", _host.Approval.Requests.Values.Single(request => request.Review is not null).Reason);
+    }
+
+    [Fact]
+    public async Task Another_set_of_service_keys_is_loud_until_two_people_agree_to_it()
+    {
+        var view = await _host.GetAsync<TrustedKeysView>(_alice.AccessToken, "/identity/v1/keys");
+        Assert.Equal(5, view.Keys.Count);
+        Assert.Empty(view.Added);
+        using (var none = await _alice.SendAsync(HttpMethod.Post, "/identity/v1/keys/approval", new { }))
+        {
+            Assert.Equal("change-impossible", await none.CodeAsync());
+        }
+
+        var work = (TrustedKeySet)_host.Services.GetService(typeof(TrustedKeySet))!;
+        await work.LookAsync(default);
+        Assert.DoesNotContain(_host.Audit.Events, e => e.Action == "keys.not-approved");
+
+        // Somebody with the host enrols a key of their own for policy.
+        using var planted = Platform.Tokens.SigningKey.Create();
+        Platform.Embedded.FileTrustedKeys.Publish(Path.Combine(_host.Data, "keys"), AppIds.Policy, planted);
+        await work.LookAsync(default);
+        await work.LookAsync(default);
+        await HttpExtensions.UntilAsync(() => Task.FromResult(_host.Audit.Events.Any(e => e is { Action: "keys.not-approved", Success: false })));
+        Assert.Single(_host.Audit.Events, e => e.Action == "keys.not-approved");
+
+        var asked = await AskAsync(_alice, "/identity/v1/keys/approval", new { reason = "rotation" });
+        Assert.Equal(RequestKind.Key, _host.Approval.Requests[asked.RequestId].Kind);
+        Assert.Matches("(?m)^\\+ policy [0-9a-f]{64}$", asked.Text);
+        Assert.Matches("(?m)^- policy [0-9a-f]{64}$", asked.Text);
+        Assert.Matches("(?m)^  identity [0-9a-f]{64}$", asked.Text);
+        await _host.Approval.ApproveAsync(asked.RequestId, _bob.Person);
+        await HttpExtensions.UntilAsync(async () => (await _host.GetAsync<TrustedKeysView>(_alice.AccessToken, "/identity/v1/keys")) is { Added.Count: 0, Removed.Count: 0 });
+        using var stranger = await (await _host.LogInAsync("carol")).SendAsync(HttpMethod.Get, "/identity/v1/keys");
+        Assert.Equal("not-enrolled", await stranger.CodeAsync());
+    }
+
+    [Fact]
     public async Task Ending_a_session_and_withdrawing_an_enrolment_need_one_enrolled_person_only()
     {
         using var refused = await (await _host.LogInAsync("carol")).SendAsync(HttpMethod.Post, "/identity/v1/sessions/ses_1/revoke");

@@ -74,6 +74,21 @@ public sealed class RevocationWatchTests : IDisposable
         Assert.True(_freshness.IsFresh);
     }
 
+    [Fact]
+    public async Task Who_missed_what_is_no_longer_told_ends_every_session_and_goes_on()
+    {
+        await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        using var mine = _sessions.Add("ses_1", Claims("crd_1", "per_1"));
+        _identity.Head = 7;
+        _identity.Feed = [new Revocation(6, Revocation.Compacted, "", _clock.GetUtcNow()), new Revocation(7, "credential", "crd_9", _clock.GetUtcNow())];
+        await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        Assert.Equal("stale", mine.Reason);
+        Assert.True(_freshness.IsFresh);
+        using var later = _sessions.Add("ses_2", Claims("crd_2", "per_2"));
+        await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        Assert.False(later.Ending.IsCancellationRequested);
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

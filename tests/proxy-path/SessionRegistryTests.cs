@@ -52,6 +52,20 @@ public sealed class SessionRegistryTests
         Assert.Equal(ends, late.Ending.IsCancellationRequested);
     }
 
+    [Theory]
+    [InlineData("person", Sessions.Person, 5, true)]
+    [InlineData("person", Sessions.Person, 60, false)]
+    [InlineData("credential", "cre_1", 60, true)]
+    [InlineData("session", "ses_1", 60, true)]
+    public void A_person_who_was_let_in_again_is_let_in_but_nothing_else_comes_back(string kind, string id, int signedAfter, bool ends)
+    {
+        var at = new DateTimeOffset(2026, 1, 1, 0, 0, 0, TimeSpan.Zero);
+        _registry.Revoke(new Identity.Contracts.Revocation(1, kind, id, at), at.AddHours(5));
+        var claims = Sessions.Make(new MemoryRecording(new Journal())).Claims with { IssuedAt = at.AddSeconds(signedAfter).ToUnixTimeSeconds() };
+        using var session = _registry.Add("ses_1", claims);
+        Assert.Equal(ends, session.Ending.IsCancellationRequested);
+    }
+
     [Fact]
     public void Draining_is_not_ending()
     {

@@ -310,8 +310,6 @@ public sealed record GrantClaims
     [JsonPropertyName("window_ends"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public long? WindowEndsAt { get; init; }
     /// <summary>Assurance that the approvers' logins had to have, or null.</summary>
     [JsonPropertyName("assurance"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public RequestAssurance? Assurance { get; init; }
-    /// <summary>True for a change that only takes access away and was in effect when it was reported: there are no approvers, and whoever accepts it checks that it takes away only.</summary>
-    [JsonPropertyName("in_effect"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] public bool InEffect { get; init; }
     /// <summary>Of an extension, the request whose time it extends; nothing is redeemed under it. Null otherwise.</summary>
     [JsonPropertyName("extends"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public string? Extends { get; init; }
     /// <summary>Digest of the request, with <see cref="Extends"/>.</summary>

@@ -37,7 +37,7 @@ internal sealed class GrantSigner(GrantKeys keys) : IGrantSigner
             Window = RequestViews.Window(spec),
             WindowEndsAt = document.WindowBeganAt is null ? null : document.Deadline.ToUnixTimeSeconds(),
             Assurance = RequestViews.Assurance(spec),
-            InEffect = spec.InEffect,
+            Removal = spec.InEffect,
             Extends = spec.Extends,
             ExtendsDigest = spec.Extends is null ? null : spec.Digest,
             ExtendedBy = extended?.Select(extension => extension.Request).ToList(),
@@ -93,9 +93,9 @@ internal sealed partial class GrantKeyRotation(
         }
     }
 
-    [LoggerMessage(3101, LogLevel.Information, "Grants are signed with the new key {KeyId} from now on")]
+    [LoggerMessage(2511, LogLevel.Information, "Grants are signed with the new key {KeyId} from now on")]
     private partial void LogRotated(string keyId);
 
-    [LoggerMessage(3102, LogLevel.Error, "The key that signs grants could not be replaced")]
+    [LoggerMessage(2512, LogLevel.Error, "The key that signs grants could not be replaced")]
     private partial void LogNotRotated(Exception error);
 }

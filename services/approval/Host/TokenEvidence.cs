@@ -23,6 +23,11 @@ internal sealed class TokenEvidence(ITrustedKeys trusted, Directory directory, T
             throw new EvidenceRejectedException("the requester is disabled");
         }
 
+        if (spec.InEffect && !standing.Enrolled && !standing.BootstrapOpen)
+        {
+            throw new EvidenceRejectedException("only an enrolled person takes access away from others alone");
+        }
+
         var actors = new List<string>();
         foreach (var guise in guises.Where(guise => guise != person))
         {

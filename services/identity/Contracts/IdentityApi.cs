@@ -144,7 +144,21 @@ public sealed record CredentialView(
 /// <param name="Enrolled">Whether a second person has admitted them as possible approver.</param>
 /// <param name="Disabled">Whether they may do nothing any more.</param>
 /// <param name="Principals">Principal ids linked to the person.</param>
-public sealed record PersonView(string Id, string Name, bool Enrolled, bool Disabled, IReadOnlyList<string> Principals);
+public sealed record PersonView(string Id, string Name, bool Enrolled, bool Disabled, IReadOnlyList<string> Principals)
+{
+    /// <summary><c>human</c> or <c>service</c>.</summary>
+    public string Kind { get; init; } = "human";
+    /// <summary>Persons that are the same human, this one not included.</summary>
+    public IReadOnlyList<string> Links { get; init; } = [];
+    /// <summary>Owners of a service account.</summary>
+    public IReadOnlyList<string> Owners { get; init; } = [];
+    /// <summary>Group of the provider whose members all own the service account; empty for none.</summary>
+    public string Team { get; init; } = "";
+    /// <summary>Groups of the latest logins at the provider.</summary>
+    public IReadOnlyList<string> Groups { get; init; } = [];
+    /// <summary>Persons that look like the same human and about whom nobody has decided.</summary>
+    public IReadOnlyList<string> Suspected { get; init; } = [];
+}
 
 /// <summary>
 /// <c>GET /identity/v1/persons/{id}/standing</c>, by approval at decision time: everybody who counts as the same human or team as this person.
@@ -159,12 +173,19 @@ public sealed record PersonView(string Id, string Name, bool Enrolled, bool Disa
 public sealed record PersonStanding(
     string Person, string Name, bool Enrolled, bool Disabled, IReadOnlyList<string> Groups, IReadOnlyList<string> SameAs, bool BootstrapOpen);
 
-/// <summary>One thing that may no longer be used. The feed only grows; its head is part of the freshness beacon.</summary>
+/// <summary>One thing that may no longer be used. Sequences only grow; the head is part of the freshness beacon.</summary>
 /// <param name="Sequence">Position in the feed, from 1.</param>
-/// <param name="Kind"><c>credential</c>, <c>person</c> or <c>session</c>.</param>
-/// <param name="Id">Its id.</param>
+/// <param name="Kind">
+/// <c>credential</c>, <c>person</c> or <c>session</c>; or <see cref="Compacted"/>: what stood up to this sequence is older than any session may live and is
+/// no longer told. Who has not heard it ends every session.
+/// </param>
+/// <param name="Id">Its id; empty for <see cref="Compacted"/>.</param>
 /// <param name="At">When.</param>
-public sealed record Revocation(long Sequence, string Kind, string Id, DateTimeOffset At);
+public sealed record Revocation(long Sequence, string Kind, string Id, DateTimeOffset At)
+{
+    /// <summary>Kind of what stands for everything before it.</summary>
+    public const string Compacted = "compacted";
+}
 
 /// <summary>Identity's half of the freshness beacon of I8: ES256 JWS, typ <c>cs-beacon+jwt</c>.</summary>
 /// <param name="RevocationHead">Sequence of the latest revocation, 0 for none.</param>

@@ -78,7 +78,7 @@ public sealed class AccessCredentials(IStateStore store, PersonDirectory persons
 
         var person = await persons.GetAsync(ask.ServiceAccount ?? caller.Person, cancellation);
         var isOwn = ask.ServiceAccount is null || ask.ServiceAccount == caller.Person;
-        if (!isOwn && (person.Kind != PersonKinds.Service || !person.Owners.Contains(caller.Person)))
+        if (!isOwn && (person.Kind != PersonKinds.Service || !(await persons.OwnersAsync(person, cancellation)).Contains(caller.Person)))
         {
             throw new IdentityException(403, "not-the-owner", "Only an owner of a service account can make credentials for it.");
         }
@@ -153,7 +153,8 @@ public sealed class AccessCredentials(IStateStore store, PersonDirectory persons
 
     /// <summary>Takes one back at once; its sessions end within seconds. Doing it twice changes nothing.</summary>
     /// <exception cref="IdentityException">There is none, or it is somebody else's and the caller isn't enrolled.</exception>
-    public async ValueTask<CredentialView> RevokeAsync(AccessTokenClaims caller, string id, CancellationToken cancellation)
+    /// <returns>What it is now, and whether it was good until then.</returns>
+    public async ValueTask<(CredentialView View, bool WasGood)> RevokeAsync(AccessTokenClaims caller, string id, CancellationToken cancellation)
     {
         var name = id.Length <= 64 && id.Length > 0 ? await _names.FindAsync(id, cancellation) : null;
         var credential = name is null ? null : await _byName.FindAsync(name.UserName, cancellation);
@@ -171,7 +172,7 @@ public sealed class AccessCredentials(IStateStore store, PersonDirectory persons
 
         await RevokeAsync(credential, cancellation);
         await audit.RecordAsync("credential.revoked", caller.Person, caller.Name, credential.Id, cancellation);
-        return (await _byName.FindAsync(credential.UserName, cancellation))!.ToView();
+        return ((await _byName.FindAsync(credential.UserName, cancellation))!.ToView(), credential.RevokedAt is null);
     }
 
     /// <summary>Takes back whatever a person has or made.</summary>

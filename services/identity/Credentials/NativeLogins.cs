@@ -117,7 +117,7 @@ public sealed class NativeLogins
 
         var person = await _persons.GetAsync(credential.Person, cancellation);
         var owners = new List<PersonRecord>();
-        foreach (var owner in person.Owners)
+        foreach (var owner in await _persons.OwnersAsync(person, cancellation))
         {
             owners.Add(await _persons.GetAsync(owner, cancellation));
         }

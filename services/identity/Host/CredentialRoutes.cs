@@ -15,11 +15,11 @@ internal static class CredentialRoutes
             => Results.Json(await credentials.CreateAsync(context.GetCaller().Person!, ask, cancellation), statusCode: StatusCodes.Status201Created));
         own.MapGet("/", (HttpContext context, AccessCredentials credentials, CancellationToken cancellation)
             => credentials.ListAsync(context.GetCaller().Person!.Person, cancellation).AsTask());
-        own.MapDelete("/{id}", (string id, HttpContext context, AccessCredentials credentials, CancellationToken cancellation)
-            => credentials.RevokeAsync(context.GetCaller().Person!, id, cancellation).AsTask());
+        own.MapDelete("/{id}", (string id, string? reason, HttpContext context, PersonLifecycle lifecycle, CancellationToken cancellation)
+            => lifecycle.RevokeCredentialAsync(context.GetCaller().Person!, context.GetCaller().Token, id, PersonRoutes.Reason(reason), cancellation));
 
-        group.MapPost("/v1/sessions/{id}/revoke", async (string id, HttpContext context, PersonLifecycle lifecycle, CancellationToken cancellation)
-            => await lifecycle.EndSessionAsync(context.GetCaller().Person!, id, cancellation)).RequireCaller(AppIds.Identity, Callers.Persons);
+        group.MapPost("/v1/sessions/{id}/revoke", async (string id, string? reason, HttpContext context, PersonLifecycle lifecycle, CancellationToken cancellation)
+            => await lifecycle.EndSessionAsync(context.GetCaller().Person!, context.GetCaller().Token, id, PersonRoutes.Reason(reason), cancellation)).RequireCaller(AppIds.Identity, Callers.Persons);
 
         var proxy = group.MapGroup("/v1").RequireCaller(AppIds.Identity, Callers.Services, AppIds.Proxy);
         proxy.MapPost("/native-logins", (BeginNativeLogin ask, HttpContext context, NativeLogins logins, CancellationToken cancellation)

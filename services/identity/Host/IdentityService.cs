@@ -37,6 +37,8 @@ public static class IdentityService
         AddCredentials(services, options);
         AddFederation(services, options);
         services.AddSingleton<Beacon>();
+        services.AddSingleton<RemovalReviews>();
+        services.AddSingleton<TrustedKeySet>();
         services.AddSingleton<PersonLifecycle>();
         services.AddSingleton<ControlRequests>();
         services.AddSingleton(provider => new BusSubscription(

@@ -49,18 +49,24 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
     /// <summary>All persons as they are shown, in order of their names.</summary>
     public async ValueTask<IReadOnlyList<PersonView>> ListAsync(CancellationToken cancellation)
     {
-        var principals = new Dictionary<string, List<string>>();
-        await foreach (var (_, principal) in _principals.ListAsync(cancellation))
-        {
-            (principals.TryGetValue(principal.Person, out var list) ? list : principals[principal.Person] = []).Add(principal.Id);
-        }
-
-        var persons = await AllAsync(cancellation);
+        var principals = await PrincipalsAsync(cancellation);
+        var stored = await AllAsync(cancellation);
+        var persons = WithTeams(stored, principals);
         return
         [
-            .. persons.Values.OrderBy(person => PersonNames.Key(person.Name), StringComparer.Ordinal).Select(person => new PersonView(
-                person.Id, person.Name, person.Enrolled, person.Disabled,
-                [.. SamePersons.Humans(person.Id, persons).SelectMany(same => principals.GetValueOrDefault(same, []))])),
+            .. persons.Values.OrderBy(person => PersonNames.Key(person.Name), StringComparer.Ordinal).Select(person =>
+            {
+                var humans = SamePersons.Humans(person.Id, persons);
+                return new PersonView(person.Id, person.Name, person.Enrolled, person.Disabled, [.. humans.SelectMany(same => principals[same]).Select(principal => principal.Id)])
+                {
+                    Kind = person.Kind,
+                    Links = [.. humans.Where(same => same != person.Id)],
+                    Owners = stored[person.Id].Owners,
+                    Team = person.Team,
+                    Groups = [.. principals[person.Id].SelectMany(principal => principal.Groups).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)],
+                    Suspected = Suspicions.Of(person.Id, persons),
+                };
+            }),
         ];
     }
 
@@ -68,27 +74,39 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
     public async ValueTask<PersonStanding> StandingAsync(string person, CancellationToken cancellation)
     {
         var record = await GetAsync(person, cancellation);
-        var persons = await AllAsync(cancellation);
-        var groups = new SortedSet<string>(StringComparer.Ordinal);
-        await foreach (var (_, principal) in _principals.ListAsync(cancellation))
-        {
-            if (principal.Person == person)
-            {
-                groups.UnionWith(principal.Groups);
-            }
-        }
-
+        var principals = await PrincipalsAsync(cancellation);
+        var persons = WithTeams(await AllAsync(cancellation), principals);
+        var groups = new SortedSet<string>(principals[person].SelectMany(principal => principal.Groups), StringComparer.Ordinal);
         return new PersonStanding(
             record.Id, record.Name, record.Enrolled && !record.Disabled, record.Disabled, [.. groups], [.. SamePersons.Of(person, persons)],
             !record.Disabled && await bootstrap.IsOpenForAsync(person, cancellation));
     }
 
-    /// <summary>Takes everything from a person at once.</summary>
-    /// <returns>False where that had happened before.</returns>
-    public async ValueTask<bool> DisableAsync(string person, CancellationToken cancellation)
+    /// <summary>Everybody who counts as the same human or team as this person now.</summary>
+    public async ValueTask<IReadOnlyCollection<string>> SameAsync(string person, CancellationToken cancellation) =>
+        SamePersons.Of(person, WithTeams(await AllAsync(cancellation), await PrincipalsAsync(cancellation)));
+
+    /// <summary>Owners of a service account, each member of its team included.</summary>
+    public async ValueTask<IReadOnlyList<string>> OwnersAsync(PersonRecord account, CancellationToken cancellation)
+    {
+        ArgumentNullException.ThrowIfNull(account);
+        return account.Team.Length == 0
+            ? account.Owners
+            : WithTeams(await AllAsync(cancellation), await PrincipalsAsync(cancellation)).GetValueOrDefault(account.Id, account).Owners;
+    }
+
+    /// <summary>Takes everything from a person at once, under all of their accounts.</summary>
+    /// <returns>The person first, then the accounts linked with them.</returns>
+    public async ValueTask<IReadOnlyList<string>> DisableAsync(string person, CancellationToken cancellation)
     {
         await GetAsync(person, cancellation);
-        return await _persons.ChangeAsync(person, known => known is null || known.Disabled ? null : known with { Disabled = true, Enrolled = false }, cancellation) is not null;
+        string[] all = [person, .. SamePersons.Humans(person, await AllAsync(cancellation)).Where(same => same != person)];
+        foreach (var each in all)
+        {
+            await _persons.ChangeAsync(each, known => known is null || known.Disabled ? null : known with { Disabled = true, Enrolled = false, EnrolledBy = null }, cancellation);
+        }
+
+        return all;
     }
 
     /// <summary>Takes the right to decide from a person at once.</summary>
@@ -116,6 +134,7 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
             case ChangeKinds.Enrol:
                 var person = await GetAsync(change.Persons[0], cancellation);
                 Require(person is { Disabled: false, Kind: PersonKinds.Human }, "Only a human who isn't disabled can be enrolled.");
+                Require(Suspicions.Of(person.Id, await AllAsync(cancellation)).Count == 0, "Somebody looks like the same human: say first whether they are linked or two.");
                 // Closed first: a crash in between must not leave the first person acting alone beside a second one.
                 await bootstrap.CloseAsync(person.Id, cancellation);
                 await _persons.ChangeAsync(
@@ -128,9 +147,25 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
             case ChangeKinds.Unlink:
                 await SetLinkAsync(change.Persons[0], change.Persons[1], change.Kind == ChangeKinds.Link, cancellation);
                 await SetLinkAsync(change.Persons[1], change.Persons[0], change.Kind == ChangeKinds.Link, cancellation);
+                if (change.Kind == ChangeKinds.Unlink)
+                {
+                    // Who says that they aren't one human has decided what their names leave open.
+                    await SetDistinctAsync(change.Persons[0], change.Persons[1], cancellation);
+                    await SetDistinctAsync(change.Persons[1], change.Persons[0], cancellation);
+                }
+
+                break;
+            case ChangeKinds.Distinct:
+                await SetDistinctAsync(change.Persons[0], change.Persons[1], cancellation);
+                await SetDistinctAsync(change.Persons[1], change.Persons[0], cancellation);
                 break;
             case ChangeKinds.ServiceAccount:
                 await AddServiceAccountAsync(change, cancellation);
+                break;
+            case ChangeKinds.Owners:
+                var account = await GetAsync(change.Persons[0], cancellation);
+                Require(account is { Disabled: false, Kind: PersonKinds.Service }, "Only a service account that isn't disabled has owners.");
+                await _persons.ChangeAsync(account.Id, known => known is null ? null : known with { Owners = [.. change.Persons.Skip(1)], Team = change.Team ?? "" }, cancellation);
                 break;
             default:
                 throw new IdentityException(400, "change-unknown", "There is no such kind of change.");
@@ -164,7 +199,7 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
         var id = change.Persons[0];
         if (await _persons.FindAsync(id, cancellation) is null)
         {
-            await AddPersonAsync(id, change.Name, PersonKinds.Service, [.. change.Persons.Skip(1)], cancellation);
+            await AddPersonAsync(id, change.Name, PersonKinds.Service, [.. change.Persons.Skip(1)], cancellation, change.Team ?? "");
         }
 
         var principal = Ids.OfPrincipal("pri_", OwnIssuer, id);
@@ -172,6 +207,35 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
             principal,
             new PrincipalRecord { Id = principal, Person = id, Issuer = OwnIssuer, Subject = id, LastLoginAt = time.GetUtcNow() },
             cancellation);
+    }
+
+    private async ValueTask SetDistinctAsync(string person, string other, CancellationToken cancellation)
+        => await _persons.ChangeAsync(
+            person, known => known is null || known.Distinct.Contains(other) ? null : known with { Distinct = [.. known.Distinct, other] }, cancellation);
+
+    private async ValueTask<ILookup<string, PrincipalRecord>> PrincipalsAsync(CancellationToken cancellation)
+    {
+        var principals = new List<PrincipalRecord>();
+        await foreach (var (_, principal) in _principals.ListAsync(cancellation))
+        {
+            principals.Add(principal);
+        }
+
+        return principals.ToLookup(principal => principal.Person, StringComparer.Ordinal);
+    }
+
+    /// <summary>The persons, with everybody in an account's team among its owners.</summary>
+    private static IReadOnlyDictionary<string, PersonRecord> WithTeams(IReadOnlyDictionary<string, PersonRecord> persons, ILookup<string, PrincipalRecord> principals)
+    {
+        IEnumerable<string> Members(string team) => persons.Values
+            .Where(person => person.Kind == PersonKinds.Human && principals[person.Id].Any(principal => principal.Groups.Contains(team, StringComparer.Ordinal)))
+            .Select(person => person.Id);
+        return persons.Values.Any(person => person.Team.Length > 0)
+            ? persons.ToDictionary(
+                pair => pair.Key,
+                pair => pair.Value.Team.Length == 0 ? pair.Value : pair.Value with { Owners = [.. pair.Value.Owners.Union(Members(pair.Value.Team), StringComparer.Ordinal)] },
+                StringComparer.Ordinal)
+            : persons;
     }
 
     private async ValueTask SetLinkAsync(string person, string other, bool linked, CancellationToken cancellation)
@@ -183,7 +247,7 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
             cancellation);
 
     private async ValueTask<PersonRecord> AddPersonAsync(
-        string id, string wanted, string kind, IReadOnlyList<string> owners, CancellationToken cancellation)
+        string id, string wanted, string kind, IReadOnlyList<string> owners, CancellationToken cancellation, string team = "")
     {
         // A second account with the same e-mail address isn't the same person, and must not look like it.
         var clean = PersonNames.Clean(wanted);
@@ -194,7 +258,7 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
             name = Marked(length);
         }
 
-        var person = new PersonRecord { Id = id, Name = name, Kind = kind, Owners = owners, CreatedAt = time.GetUtcNow() };
+        var person = new PersonRecord { Id = id, Name = name, ClaimedName = clean, Kind = kind, Owners = owners, Team = team, CreatedAt = time.GetUtcNow() };
         return await _persons.TryAddAsync(id, person, cancellation) ? person : (await _persons.FindAsync(id, cancellation))!;
     }
 

@@ -29,6 +29,12 @@ public sealed record PersonRecord
     public IReadOnlyList<string> Links { get; init; } = [];
     /// <summary>Owners of a service account.</summary>
     public IReadOnlyList<string> Owners { get; init; } = [];
+    /// <summary>Group of the provider whose members all own the service account too; empty for none.</summary>
+    public string Team { get; init; } = "";
+    /// <summary>The name that the provider claimed at the first login, before it was made unique; empty for persons of before.</summary>
+    public string ClaimedName { get; init; } = "";
+    /// <summary>Persons that look like the same human but were decided not to be.</summary>
+    public IReadOnlyList<string> Distinct { get; init; } = [];
     /// <summary>First seen.</summary>
     public required DateTimeOffset CreatedAt { get; init; }
 }

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Countersign.Approval.Contracts;
 using Countersign.Policy.Contracts;
 
@@ -69,6 +70,11 @@ internal static class Phases
 /// <summary>Rules as they are recorded and shown: <c>policy/rule</c>, without those that only shadow.</summary>
 internal static class RuleNames
 {
-    public static IReadOnlyList<string> Of(Decision decision) =>
-        decision.Rules.Count == 0 ? [] : [.. decision.Rules.Where(rule => !rule.Shadow).Select(rule => $"{rule.Policy}/{rule.Rule}").Distinct()];
+    // Decisions are kept and shared by all operations of one kind in a session.
+    private static readonly ConditionalWeakTable<Decision, IReadOnlyList<string>> Known = [];
+
+    public static IReadOnlyList<string> Of(Decision decision) => decision.Rules.Count == 0 ? [] : Known.GetValue(decision, Make);
+
+    private static string[] Make(Decision decision) =>
+        [.. decision.Rules.Where(rule => !rule.Shadow).Select(rule => $"{rule.Policy}/{rule.Rule}").Distinct()];
 }

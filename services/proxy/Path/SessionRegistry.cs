@@ -9,8 +9,14 @@ public sealed class SessionRegistry
     /// <summary>Longer than any access credential lives: identity refuses logins with what was revoked before.</summary>
     private static readonly TimeSpan Remembered = TimeSpan.FromHours(24);
 
+    /// <summary>
+    /// Identity looks whether a person is disabled before it signs an assertion, so one may be signed a little after the revocation that it should have seen.
+    /// Giving access back takes a second person, and longer than this.
+    /// </summary>
+    private static readonly TimeSpan SigningTakes = TimeSpan.FromSeconds(10);
+
     private readonly ConcurrentDictionary<string, LiveSession> _sessions = new(StringComparer.Ordinal);
-    private readonly ConcurrentDictionary<(string Kind, string Id), DateTimeOffset> _revoked = new();
+    private readonly ConcurrentDictionary<(string Kind, string Id), Remembrance> _revoked = new();
 
     /// <summary>How many sessions are open.</summary>
     public int Count => _sessions.Count;
@@ -27,7 +33,7 @@ public sealed class SessionRegistry
         }
 
         // A revocation that came between the login and this line found no session to end.
-        if (_revoked.Keys.Any(revoked => Concerns(revoked.Kind, revoked.Id, session)))
+        if (_revoked.Any(revoked => Concerns(revoked.Key.Kind, revoked.Key.Id, session) && !IsLater(revoked.Key.Kind, revoked.Value.At, claims)))
         {
             session.End("revoked");
         }
@@ -44,13 +50,13 @@ public sealed class SessionRegistry
         ArgumentNullException.ThrowIfNull(revocation);
         foreach (var (old, since) in _revoked)
         {
-            if (now - since > Remembered)
+            if (now - since.Heard > Remembered)
             {
                 _revoked.TryRemove(old, out _);
             }
         }
 
-        _revoked[(revocation.Kind, revocation.Id)] = now;
+        _revoked[(revocation.Kind, revocation.Id)] = new Remembrance(now, revocation.At);
         return End(session => Concerns(revocation.Kind, revocation.Id, session), "revoked");
     }
 
@@ -83,6 +89,10 @@ public sealed class SessionRegistry
         }
     }
 
+    /// <summary>A person may be let in again, and is, if identity lets them; a credential or a session never comes back.</summary>
+    private static bool IsLater(string kind, DateTimeOffset at, SessionAssertionClaims claims) =>
+        kind == "person" && DateTimeOffset.FromUnixTimeSeconds(claims.IssuedAt) > at + SigningTakes;
+
     private static bool Concerns(string kind, string id, LiveSession session) => kind switch
     {
         "credential" => session.Claims.Credential == id,
@@ -92,6 +102,10 @@ public sealed class SessionRegistry
     };
 
     internal void Remove(LiveSession session) => _sessions.TryRemove(KeyValuePair.Create(session.Id, session));
+
+    /// <param name="Heard">When this proxy heard of it, by its own clock.</param>
+    /// <param name="At">When it was revoked, by identity's.</param>
+    private readonly record struct Remembrance(DateTimeOffset Heard, DateTimeOffset At);
 }
 
 /// <summary>One live session.</summary>

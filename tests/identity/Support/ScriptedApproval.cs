@@ -64,7 +64,8 @@ internal sealed class ScriptedApproval(IServiceProvider services, ITrustedKeys k
         {
             Id = $"apr_{Guid.NewGuid():N}",
             Kind = ask.Kind,
-            State = RequestState.Pending,
+            State = ask.InEffect ? RequestState.Consumed : RequestState.Pending,
+            Review = ask.InEffect ? new RequestReview(DateTimeOffset.UtcNow.AddDays(3)) : null,
             Version = 1,
             Digest = ask.Operations[0].Digest,
             Requester = requester.Person,

@@ -100,6 +100,14 @@ internal sealed partial class RevocationWatch(
 
             foreach (var revocation in news.OrderBy(each => each.Sequence))
             {
+                if (revocation.Kind == Revocation.Compacted && revocation.Sequence > _known)
+                {
+                    // Identity has forgotten what this proxy never heard, being older than any session may live. None that is open is certain to be unrevoked.
+                    LogForgotten(_known, revocation.Sequence, sessions.End(_ => true, "stale"));
+                    _known = revocation.Sequence;
+                    continue;
+                }
+
                 if (revocation.Sequence != _known + 1)
                 {
                     // The feed has no gaps: one that is left out must not be taken for known.
@@ -124,6 +132,9 @@ internal sealed partial class RevocationWatch(
 
     [LoggerMessage(3103, LogLevel.Information, "Revoked {Kind} {Id}: {Ended} sessions end")]
     private partial void LogRevoked(string kind, string id, int ended);
+
+    [LoggerMessage(3105, LogLevel.Error, "Revocations {From} to {To} were never heard here and are no longer told: {Ended} sessions end")]
+    private partial void LogForgotten(long from, long to, int ended);
 
     [LoggerMessage(3104, LogLevel.Error, "No word from policy or identity for too long: {Ended} sessions end")]
     private partial void LogStale(int ended);

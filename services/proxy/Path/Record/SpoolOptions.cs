@@ -26,12 +26,10 @@ public sealed record SpoolOptions
     public bool WriteThrough { get; init; } = true;
     /// <summary>How often an open session says that it is.</summary>
     public TimeSpan Heartbeat { get; init; } = TimeSpan.FromMinutes(1);
-    /// <summary>How often the shipper looks for new entries where nobody waits for the recorder.</summary>
+    /// <summary>How often entries are shipped where nobody waits for the recorder and there is no whole batch.</summary>
     public TimeSpan ShipInterval { get; init; } = TimeSpan.FromMilliseconds(200);
-    /// <summary>Least time between two batches for the recorder, where nobody waits for it and the one before was not full.</summary>
-    public TimeSpan ShipPause { get; init; } = TimeSpan.FromMilliseconds(100);
     /// <summary>Most bytes of a batch for the recorder, but for a single entry that is longer.</summary>
-    public int ShipBytes { get; init; } = 1024 * 1024;
+    public int ShipBytes { get; init; } = 2 * 1024 * 1024;
     /// <summary>Least time between two seals of a session, but for its last.</summary>
     public TimeSpan SealInterval { get; init; } = TimeSpan.FromSeconds(1);
     /// <summary>Most entries between two seals of a session.</summary>

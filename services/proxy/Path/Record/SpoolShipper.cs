@@ -121,8 +121,7 @@ internal sealed partial class SpoolShipper : IAsyncDisposable
     /// </summary>
     private async Task GatherAsync(long began, CancellationToken cancellation)
     {
-        var pause = Options.ShipPause < Options.ShipInterval ? Options.ShipPause : Options.ShipInterval;
-        var left = pause - Clock.GetElapsedTime(began);
+        var left = Options.ShipInterval - Clock.GetElapsedTime(began);
         if (left > TimeSpan.Zero && _batch.Frames.WrittenCount < Options.ShipBytes && Volatile.Read(ref _drained) is null)
         {
             await _wake.WaitAsync(left, cancellation).ConfigureAwait(false);

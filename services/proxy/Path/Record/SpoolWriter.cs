@@ -229,6 +229,7 @@ internal sealed class SpoolWriter : IDisposable
     private void Run()
     {
         SpoolBatch? running = null;
+        Posix.PreferThisThread();
         try
         {
             while (Take(out var buffer, out var length, out var records, out running, out var changes, out var ship))
