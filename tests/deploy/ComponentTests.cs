@@ -218,18 +218,19 @@ public sealed partial class ComponentTests
     [InlineData("redis", "consumerID")]
     [InlineData("kafka", "consumerGroup")]
     [InlineData("rabbitmq", "consumerID")]
-    public void Every_proxy_hears_everything_and_says_nothing(string bus, string group)
+    public void Every_instance_hears_all_news_and_says_nothing_there(string bus, string group)
     {
         var (_, news) = Assert.Single(DaprFiles.Components, each => each.Path == $"components/pubsub/{bus}/news.yaml");
-        Assert.Equal(ServiceRoutes.Subscriptions.Where(each => each.News).Select(each => each.Subscriber).Distinct(), news.Scopes);
-        Assert.Equal(["proxy"], news.Scopes);
+        Assert.Equal(ServiceRoutes.Subscriptions.Where(each => each.News).Select(each => each.Subscriber).Distinct().Order(), news.Scopes.Order());
         Assert.Equal("{podName}", news.Spec[group]);
         Assert.Equal("{appID}", Bus(bus)[group]);
         Assert.Null(news.Spec["publishingScopes"]);
         var heard = ServiceRoutes.Subscriptions.Where(each => each.News).Select(each => each.Topic).Distinct().Order().ToList();
         Assert.Equal(heard, news.Spec["protectedTopics"]!.Split(',').Order());
         Assert.Equal(heard, news.Spec["allowedTopics"]!.Split(',').Order());
-        Assert.Equal(heard, Assert.Single(Scopes(news.Spec["subscriptionScopes"]!)).Value.Order());
+        var read = Scopes(news.Spec["subscriptionScopes"]!);
+        Assert.All(news.Scopes, app => Assert.Equal(ServiceRoutes.Subscriptions.Where(each => each.News && each.Subscriber == app).Select(each => each.Topic).Order(), read[app].Order()));
+        Assert.Equal(news.Scopes.Order(), read.Keys.Order());
         Assert.Empty(PublishedInCode("proxy"));
         Assert.DoesNotContain("proxy", DaprFiles.Components.Single(each => each.Path == $"components/pubsub/{bus}/pubsub.yaml").Component.Scopes);
     }
@@ -263,6 +264,15 @@ public sealed partial class ComponentTests
     }
 
     [Fact]
+    public void Actors_have_a_limit_for_a_turn()
+    {
+        // The types as approval registers them.
+        var types = ActorType().Matches(Tree.Read("services/approval/Actors/Dapr/DaprWorkflowHost.cs")).Select(match => match.Groups[1].Value).Order().ToList();
+        Assert.Equal(2, types.Count);
+        Assert.Equal(types, Yaml.Read<Resiliency>(Tree.Read("components/resources/resiliency.yaml")).Spec.Targets.Actors!.Keys.Order());
+    }
+
+    [Fact]
     public void Sidecars_repeat_no_call_by_themselves_and_name_policies_that_exist()
     {
         var spec = Yaml.Read<Resiliency>(Tree.Read("components/resources/resiliency.yaml")).Spec;
@@ -286,6 +296,9 @@ public sealed partial class ComponentTests
     private static IEnumerable<string> PublishedInCode(string app) =>
         Tree.Files($"services/{app}", "*.cs").Where(path => !path.Contains("/obj/", StringComparison.Ordinal))
             .SelectMany(path => Published().Matches(Tree.Read(path)).Select(match => match.Groups[1].Value.ToLowerInvariant())).Distinct();
+
+    [GeneratedRegex("""public const string \w+ = "(\w+)";""")]
+    private static partial Regex ActorType();
 
     [GeneratedRegex(@"PublishAsync\(\s*Topics\.(\w+)")]
     private static partial Regex Published();
