@@ -11,6 +11,7 @@ public sealed partial class ComponentTests
     private static readonly Dictionary<string, string[]> Known = new()
     {
         ["state.postgresql/v2"] = ["connectionString", "actorStateStore", "tablePrefix", "metadataTableName", "timeout", "maxConns", "cleanupInterval"],
+        ["state.redis/v1"] = ["redisHost", "actorStateStore"],
         ["pubsub.redis/v1"] =
         [
             "redisHost", "redisUsername", "redisPassword", "enableTLS", "consumerID", "concurrency", "queueDepth", "processingTimeout", "redeliverInterval", "streamTTL", "maxLenApprox", .. Topics,
@@ -126,10 +127,20 @@ public sealed partial class ComponentTests
     [Fact]
     public void Only_approval_has_the_actors_store()
     {
-        var (_, store) = Assert.Single(DaprFiles.Components, each => each.Component.Spec.Type.StartsWith("state.", StringComparison.Ordinal));
-        Assert.Equal(["approval"], store.Scopes);
-        Assert.Equal("true", store.Spec["actorStateStore"]);
-        Assert.Equal("v2", store.Spec.Version);
+        var stores = DaprFiles.Components.Where(each => each.Component.Spec.Type.StartsWith("state.", StringComparison.Ordinal)).ToList();
+        Assert.Equal(["components/development/statestore.yaml", "components/resources/statestore.yaml"], stores.Select(each => each.Path));
+        Assert.All(stores, each => Assert.Equal(["approval"], each.Component.Scopes));
+        Assert.All(stores, each => Assert.Equal("true", each.Component.Spec["actorStateStore"]));
+        Assert.Equal(("state.postgresql", "v2"), (stores[1].Component.Spec.Type, stores[1].Component.Spec.Version));
+    }
+
+    [Fact]
+    public void What_is_for_development_is_on_loopback_and_nothing_else_uses_it()
+    {
+        var development = DaprFiles.Components.Where(each => each.Path.StartsWith("components/development/", StringComparison.Ordinal)).ToList();
+        Assert.Equal(["news", "pubsub", "statestore"], development.Select(each => each.Component.Metadata.Name).Order());
+        Assert.All(development, each => Assert.StartsWith("127.0.0.1:", each.Component.Spec["redisHost"], StringComparison.Ordinal));
+        Assert.All(new[] { "docker-compose.yml", "docker-compose.demo.yml", "cluster.sh", "publish.sh", "Dockerfile" }, file => Assert.DoesNotContain("components/development", Tree.Read(file), StringComparison.Ordinal));
     }
 
     [Fact]
