@@ -180,9 +180,9 @@ public sealed partial class ComponentTests
     [Fact]
     public void Subscriptions_are_those_of_the_code()
     {
-        // A proxy hears everything itself; the replicas of another service share, and what they can't handle has a topic of its own that they read too.
-        var expected = ServiceRoutes.Subscriptions.Distinct().SelectMany(each => each.Subscriber == "proxy"
-            ? new[] { $"proxy news {each.Topic} /dapr/news/{each.Topic} -" }
+        // Every instance hears news itself; the rest is shared by the replicas of a service, and what they can't handle has a topic of its own that they read too.
+        var expected = ServiceRoutes.Subscriptions.SelectMany(each => each.News
+            ? new[] { $"{each.Subscriber} news {each.Topic} /dapr/news/{each.Topic} -" }
             : [$"{each.Subscriber} pubsub {each.Topic} /dapr/events/{each.Topic} dead.{each.Subscriber}.{each.Topic}", $"{each.Subscriber} pubsub dead.{each.Subscriber}.{each.Topic} /dapr/dead/{each.Topic} -"]);
         Assert.Equal(
             expected.Order(),
@@ -197,7 +197,7 @@ public sealed partial class ComponentTests
     public void A_broker_lets_each_app_publish_and_read_what_its_code_does(string bus)
     {
         var spec = Bus(bus);
-        var shared = ServiceRoutes.Subscriptions.Distinct().Where(each => each.Subscriber != "proxy").ToList();
+        var shared = ServiceRoutes.Subscriptions.Where(each => !each.News).ToList();
         string[] all = ["audit", "policy", "approvals", "identity", .. shared.Select(each => $"dead.{each.Subscriber}.{each.Topic}")];
         Assert.Equal(all.Order(), spec["allowedTopics"]!.Split(',').Order());
         // A topic that isn't protected is open to every app that has no scope of its own.
@@ -221,11 +221,12 @@ public sealed partial class ComponentTests
     public void Every_proxy_hears_everything_and_says_nothing(string bus, string group)
     {
         var (_, news) = Assert.Single(DaprFiles.Components, each => each.Path == $"components/pubsub/{bus}/news.yaml");
+        Assert.Equal(ServiceRoutes.Subscriptions.Where(each => each.News).Select(each => each.Subscriber).Distinct(), news.Scopes);
         Assert.Equal(["proxy"], news.Scopes);
         Assert.Equal("{podName}", news.Spec[group]);
         Assert.Equal("{appID}", Bus(bus)[group]);
         Assert.Null(news.Spec["publishingScopes"]);
-        var heard = ServiceRoutes.Subscriptions.Where(each => each.Subscriber == "proxy").Select(each => each.Topic).Distinct().Order().ToList();
+        var heard = ServiceRoutes.Subscriptions.Where(each => each.News).Select(each => each.Topic).Distinct().Order().ToList();
         Assert.Equal(heard, news.Spec["protectedTopics"]!.Split(',').Order());
         Assert.Equal(heard, news.Spec["allowedTopics"]!.Split(',').Order());
         Assert.Equal(heard, Assert.Single(Scopes(news.Spec["subscriptionScopes"]!)).Value.Order());

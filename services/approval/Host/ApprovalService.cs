@@ -1,7 +1,9 @@
 using Countersign.Approval.Actors;
+using Countersign.Approval.Actors.Dapr;
 using Countersign.Approval.Grants;
 using Countersign.Approval.Host.Pages;
 using Countersign.Approval.Workflow;
+using Countersign.Platform.Dapr;
 using Countersign.Platform.Embedded;
 using Countersign.Platform.Hosting;
 using Countersign.Platform.Ports;
@@ -49,7 +51,16 @@ public static class ApprovalService
         // The silo is configured before options can be validated; what is out of range fails at start with all other errors.
         var options = new ApprovalOptions();
         section.BindChecked(options);
-        builder.AddApprovalActors(options.SiloPort is >= 0 and <= 65_535 ? options.SiloPort : 0, Settings(options));
+        if (ServicePlatform.IsDapr(builder.Configuration))
+        {
+            var sidecar = DaprOptions.Read(builder.Configuration);
+            builder.AddDaprApprovalActors(sidecar.HttpEndpoint, sidecar.ApiToken, Settings(options));
+        }
+        else
+        {
+            builder.AddApprovalActors(options.SiloPort is >= 0 and <= 65_535 ? options.SiloPort : 0, Settings(options));
+        }
+
         return builder;
     }
 
@@ -66,6 +77,11 @@ public static class ApprovalService
         ArgumentNullException.ThrowIfNull(app);
         ApprovalEndpoints.Map(app);
         RequestPages.Map(app);
+        if (ServicePlatform.IsDapr(app.ServiceProvider.GetRequiredService<IConfiguration>()))
+        {
+            app.MapDaprApprovalActors();
+        }
+
         return app;
     }
 }

@@ -27,6 +27,7 @@ public static class PolicyService
         services.AddSingleton<AuditTrail>();
         services.AddSingleton<RemovalRules>();
         services.AddSingleton<Readers>();
+        services.AddSingleton<SegregationReports>();
         services.AddSingleton<ChangeService>();
         services.AddSingleton<Questions>();
         services.AddHostedService(provider => provider.GetRequiredService<PolicyState>());

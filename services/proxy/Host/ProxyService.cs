@@ -58,6 +58,7 @@ public static class ProxyService
         services.AddSingleton<ProxyMetrics>();
         services.AddHostedService(provider => provider.GetRequiredService<ProxyMetrics>());
         services.AddSingleton<ProxyListener>();
+        services.AddSingleton<AheadRequests>();
         services.AddHostedService(provider => provider.GetRequiredService<ProxyListener>());
         services.AddReadiness("proxy", static (provider, _) => ValueTask.FromResult(provider.GetRequiredService<ProxyListener>().Problem));
         return builder;

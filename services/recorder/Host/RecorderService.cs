@@ -29,6 +29,8 @@ public static class RecorderService
             .ValidateOnStart();
         services.AddSingleton<IValidateOptions<RecorderOptions>, RecorderOptionsValidator>();
         services.TryAddSingleton(TimeProvider.System);
+        services.AddSingleton<ReaderStanding>();
+        services.AddSingleton<ApprovedRetention>();
         services.AddSingleton<LogHost>();
         services.AddHostedService(provider => provider.GetRequiredService<LogHost>());
         services.AddMetrics();
@@ -47,8 +49,8 @@ public static class RecorderService
         ArgumentNullException.ThrowIfNull(app);
         var group = app.MapGroup("/recorder/v1");
         group.MapPost("/batches", BatchEndpoint.TakeAsync).RequireCaller(AppIds.Recorder, Callers.Services, AppIds.Proxy).WithRequestBodyLimit(MaxBatch);
-        group.MapGet("/sessions", EvidenceEndpoints.Sessions).RequireCaller(AppIds.Recorder, Callers.Persons);
-        group.MapGet("/operations", EvidenceEndpoints.Operations).RequireCaller(AppIds.Recorder, Callers.Persons);
+        group.MapGet("/sessions", EvidenceEndpoints.SessionsAsync).RequireCaller(AppIds.Recorder, Callers.Persons);
+        group.MapGet("/operations", EvidenceEndpoints.OperationsAsync).RequireCaller(AppIds.Recorder, Callers.Persons);
         group.MapGet("/sessions/{id}/entries", EvidenceEndpoints.EntriesAsync).RequireCaller(AppIds.Recorder, Callers.Persons);
         group.MapGet("/export", EvidenceEndpoints.ExportAsync).RequireCaller(AppIds.Recorder, Callers.Persons);
 

@@ -13,16 +13,22 @@ namespace Countersign.Deploy.Tests.Support;
 /// <param name="Services">Services that may call it; null where it asks nobody who they are and no service needs it.</param>
 internal sealed record ServiceRoute(string Service, string Method, string Path, IReadOnlyList<string>? Services);
 
+/// <summary>A subscription of the code.</summary>
+/// <param name="Subscriber">App id.</param>
+/// <param name="Topic">Topic.</param>
+/// <param name="News">Whether every instance hears everything.</param>
+internal sealed record Subscribed(string Subscriber, string Topic, bool News);
+
 /// <summary>The routes and subscriptions of all five services, from the composition itself.</summary>
 internal static class ServiceRoutes
 {
-    private static readonly Lazy<(IReadOnlyList<ServiceRoute> Routes, IReadOnlyList<(string Subscriber, string Topic)> Subscriptions)> Read = new(Compose);
+    private static readonly Lazy<(IReadOnlyList<ServiceRoute> Routes, IReadOnlyList<Subscribed> Subscriptions)> Read = new(Compose);
 
     public static IReadOnlyList<ServiceRoute> All => Read.Value.Routes;
 
-    public static IReadOnlyList<(string Subscriber, string Topic)> Subscriptions => Read.Value.Subscriptions;
+    public static IReadOnlyList<Subscribed> Subscriptions => Read.Value.Subscriptions;
 
-    private static (IReadOnlyList<ServiceRoute>, IReadOnlyList<(string, string)>) Compose()
+    private static (IReadOnlyList<ServiceRoute>, IReadOnlyList<Subscribed>) Compose()
     {
         var data = Directory.CreateTempSubdirectory("countersign-deploy-");
         try
@@ -38,7 +44,7 @@ internal static class ServiceRoutes
                 from method in endpoint.Metadata.GetMetadata<HttpMethodMetadata>()?.HttpMethods ?? ["GET", "POST"]
                 let path = Fill(endpoint.RoutePattern)
                 select new ServiceRoute(path.Split('/')[1], method, path, Callers(endpoint));
-            return ([.. routes], [.. app.Services.GetServices<BusSubscription>().Select(each => (each.Subscriber, each.Topic))]);
+            return ([.. routes], [.. app.Services.GetServices<BusSubscription>().Select(each => new Subscribed(each.Subscriber, each.Topic, each.EveryInstance)).Distinct()]);
         }
         finally
         {

@@ -20,6 +20,7 @@ internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecide
         var transaction = peer.Transaction;
         RequestView request;
         var attached = false;
+        var first = 0;
         try
         {
             if (operation.Pending is null)
@@ -35,6 +36,7 @@ internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecide
 
                     request = ahead;
                     attached = true;
+                    first = ahead.Redeemed;
                 }
                 else
                 {
@@ -42,10 +44,10 @@ internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecide
                         .ConfigureAwait(false);
                     request = created.Request;
                     attached = created.Attached;
+                    first = created.Index;
                 }
 
                 // An attached one may be a list of which these are the next.
-                var first = attached ? request.Redeemed : 0;
                 if (!IsNext(request, first, batch))
                 {
                     return HeldOperation.Refused(new Refusal(RefusalReason.Unavailable, $"{request.Id} is not for this.", Refusals.TryAgain));
