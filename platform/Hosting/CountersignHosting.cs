@@ -34,6 +34,7 @@ public static class CountersignHosting
             return builder;
         }
 
+        FileModes.KeepToOwner();
         builder.Services.AddSingleton(new HostingMarker(serviceName));
         builder.Services.TryAddSingleton(TimeProvider.System);
         Telemetry.Add(builder, serviceName);

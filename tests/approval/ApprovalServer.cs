@@ -103,7 +103,7 @@ public sealed class ApprovalServer : IAsyncDisposable
         builder.AddEmbeddedPlatform(_directory, AppIds.Approval);
         builder.Services.AddSingleton(new BusSubscription("test", Topics.Audit, (published, _) =>
         {
-            Audits.Enqueue(JsonSerializer.Deserialize<AuditEvent>(published.Data.Span, Json)!);
+            Audits.Enqueue(OcsfEvents.Read(published.Data.Span));
             return ValueTask.CompletedTask;
         }));
         builder.Services.AddSingleton(new BusSubscription("test", Topics.Approvals, (published, _) =>
@@ -201,9 +201,11 @@ public sealed class ApprovalServer : IAsyncDisposable
             new RedeemRequest(index, digest ?? request.Operations[Math.Clamp(index, 0, request.Operations.Count - 1)].Digest, redemption, assertion ?? Peers.Session(person)));
 
     /// <summary>The claims of the grant that a redemption gives.</summary>
-    public async Task<GrantClaims> GrantAsync(HttpResponseMessage redeemed)
+    public async Task<GrantClaims> GrantAsync(HttpResponseMessage redeemed) => await VerifyAsync((await ReadAsync<RedeemResult>(redeemed)).Grant);
+
+    /// <summary>The claims of a grant.</summary>
+    public async Task<GrantClaims> VerifyAsync(string grant)
     {
-        var grant = (await ReadAsync<RedeemResult>(redeemed)).Grant;
         var keys = await new FileTrustedKeys(Path.Combine(Data, "keys")).GetAsync("approval", default);
         return await keys.VerifyAsync<GrantClaims>(grant, TokenTypes.Grant, "approval", null, Clock.GetUtcNow());
     }

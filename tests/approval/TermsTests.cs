@@ -142,9 +142,16 @@ public sealed class TermsTests(ServerFixture fixture) : IClassFixture<ServerFixt
             Assert.Equal("kind-not-allowed", await ApprovalServer.ProblemAsync(foreign, HttpStatusCode.Forbidden));
         }
 
+        _server.Peers.Person("mallory", enrolled: false);
+        using (var outsider = await _server.PostAsync("", _server.Service("identity"), removal with { Assertion = _server.Peers.Token("mallory", "identity") }))
+        {
+            Assert.Equal("token-rejected", await ApprovalServer.ProblemAsync(outsider, HttpStatusCode.Unauthorized));
+        }
+
         var reported = await _server.DoAsync<CreateRequestResult>("", _server.Service("identity"), removal);
         Assert.Equal((RequestState.Consumed, false), (reported.Request.State, reported.Attached));
-        Assert.NotNull(reported.Request.Grant);
+        var grant = await _server.VerifyAsync(reported.Request.Grant!);
+        Assert.Equal((true, 0, "alice"), (grant.Removal, grant.Approvers.Count, grant.Person));
         Assert.Null(reported.Request.Review!.ClosedBy);
         Assert.Contains(reported.Request.Id, await ReviewsAsync("bob", "open"));
         await _server.DoAsync<RequestView>($"/{reported.Request.Id}/review", _server.Peers.Token("bob"), new ReviewRequest(reported.Request.Digest, true, "fine"));
@@ -211,7 +218,8 @@ public sealed class TermsTests(ServerFixture fixture) : IClassFixture<ServerFixt
         _server.Peers.PolicyDown = true;
         try
         {
-            Assert.Equal(RequestState.Revoked, (await _server.DoAsync<RequestView>($"/{asked.Id}/revoke", _server.Peers.Token("dave"), new RevokeRequest("stop"))).State);
+            var revoked = await _server.DoAsync<RequestView>($"/{asked.Id}/revoke", _server.Peers.Token("dave"), new RevokeRequest("stop"));
+            Assert.Equal((RequestState.Revoked, "dave", "stop"), (revoked.State, revoked.Revocation!.Person, revoked.Revocation.Comment));
         }
         finally
         {

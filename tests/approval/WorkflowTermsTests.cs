@@ -45,10 +45,11 @@ public sealed class WorkflowTermsTests
             WindowBeganAt = Now,
             BreakGlass = new BreakGlassUse("fire", Now),
             Review = new Review(Now) { Overdue = true, ClosedBy = "a", ClosedByName = "A", ClosedAt = Now, Justified = true, Comment = "ok" },
+            Revocation = new Revocation("a", "A", Now, "stop"),
             Extensions = [new Extension("apr_e", Now, Now)],
         };
         const string Rest = """
-            "windowBeganAt":"2026-01-01T00:00:00+00:00","breakGlass":{"reason":"fire","at":"2026-01-01T00:00:00+00:00"},"review":{"dueAt":"2026-01-01T00:00:00+00:00","overdue":true,"closedBy":"a","closedByName":"A","closedAt":"2026-01-01T00:00:00+00:00","justified":true,"comment":"ok"},"extensions":[{"request":"apr_e","until":"2026-01-01T00:00:00+00:00","at":"2026-01-01T00:00:00+00:00"}],"seen"
+            "windowBeganAt":"2026-01-01T00:00:00+00:00","breakGlass":{"reason":"fire","at":"2026-01-01T00:00:00+00:00"},"review":{"dueAt":"2026-01-01T00:00:00+00:00","overdue":true,"closedBy":"a","closedByName":"A","closedAt":"2026-01-01T00:00:00+00:00","justified":true,"comment":"ok"},"revocation":{"person":"a","name":"A","at":"2026-01-01T00:00:00+00:00","comment":"stop"},"extensions":[{"request":"apr_e","until":"2026-01-01T00:00:00+00:00","at":"2026-01-01T00:00:00+00:00"}],"seen"
             """;
         Assert.Contains(Rest, JsonSerializer.Serialize(document, WorkflowJson.Options), StringComparison.Ordinal);
         Assert.Equal(

@@ -74,7 +74,7 @@ public sealed class RemovalTests(World world) : Scenario(world)
             InEffect = true,
         };
         var grant = (await World.CallAsync(HttpMethod.Post, "approval/v1/requests", Service("policy", "approval"), ask)).Read<CreateRequestResult>().Request.Grant!;
-        Assert.True(JsonSerializer.Deserialize<GrantClaims>(Person.Claims(grant))!.InEffect);
+        Assert.True(JsonSerializer.Deserialize<GrantClaims>(Person.Claims(grant))!.Removal);
         using var client = await World.Alice.ConnectAsync();
         try
         {

@@ -26,7 +26,7 @@ namespace Countersign.Recorder.Tests;
 
 /// <summary>From the proxy's spool over HTTP into the recorder's log and out again: what a person exports verifies offline, with nothing but the public key.</summary>
 [Trait("group", "evidence")]
-public sealed class ServiceTests : IAsyncLifetime
+public class ServiceTests : IAsyncLifetime
 {
     private readonly TestFolder _folder = new();
     private WebApplication _app = null!;
@@ -46,6 +46,7 @@ public sealed class ServiceTests : IAsyncLifetime
 
     public async ValueTask DisposeAsync()
     {
+        GC.SuppressFinalize(this);
         _client.Dispose();
         await _app.StopAsync();
         await _app.DisposeAsync();
@@ -201,6 +202,60 @@ public sealed class ServiceTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Served_tiles_have_the_root_of_the_checkpoint()
+    {
+        await RecordAsync("ses_tiles", "per_alice", 300);
+        var auditor = Token("per_auditor", enrolled: true);
+        var note = await UntilAsync(() => TextAsync("recorder/v1/log/checkpoint", null), found => long.Parse(found.Split('\n')[1], System.Globalization.CultureInfo.InvariantCulture) > 600);
+        var size = int.Parse(note.Split('\n')[1], System.Globalization.CultureInfo.InvariantCulture);
+
+        // RFC 6962 by hand, over what the tiles say.
+        var leaves = new List<byte[]>();
+        for (var tile = 0; tile * 256 < size; tile++)
+        {
+            var width = Math.Min(256, size - (tile * 256));
+            var path = $"{tile:000}{(width < 256 ? $".p/{width}" : "")}";
+            var hashes = await BytesAsync($"recorder/v1/log/tile/0/{path}", null);
+            Assert.Equal(width * 32, hashes.Length);
+            leaves.AddRange(hashes.Chunk(32));
+            var bundle = await BytesAsync($"recorder/v1/log/tile/entries/{path}", auditor);
+            var at = 0;
+            for (var index = 0; index < width; index++)
+            {
+                var length = (bundle[at] << 8) | bundle[at + 1];
+                Assert.Equal(leaves[(tile * 256) + index], System.Security.Cryptography.SHA256.HashData([0, .. bundle.AsSpan(at + 2, length)]));
+                at += 2 + length;
+            }
+
+            Assert.Equal(bundle.Length, at);
+        }
+
+        Assert.Equal(note.Split('\n')[2], Convert.ToBase64String(Root(leaves)));
+        var above = await BytesAsync($"recorder/v1/log/tile/1/000.p/{size / 256}", null);
+        Assert.Equal(above, leaves.Chunk(256).Where(chunk => chunk.Length == 256).SelectMany(chunk => Root(chunk)).ToArray());
+
+        Assert.Equal(HttpStatusCode.OK, await StatusAsync("recorder/v1/log/tile/0/000.p/7", null));
+        foreach (var path in new[] { "0/0", "0/999", "0/x000/000", "0/000.p/256", "0/000.p/0", "0/000.p/07", "0/000/", "1/000", "7/000.p/1", "8/000", "0/-01", "entries/x" })
+        {
+            Assert.Equal((path, HttpStatusCode.NotFound), (path, await StatusAsync($"recorder/v1/log/tile/{path}", auditor)));
+        }
+
+        Assert.Equal(HttpStatusCode.Unauthorized, await StatusAsync("recorder/v1/log/tile/entries/000", null));
+        Assert.Equal(HttpStatusCode.Forbidden, await StatusAsync("recorder/v1/log/tile/entries/000", Token("per_alice", enrolled: false)));
+    }
+
+    private static byte[] Root(IReadOnlyList<byte[]> leaves)
+    {
+        if (leaves.Count == 1)
+        {
+            return leaves[0];
+        }
+
+        var split = (int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)leaves.Count) / 2;
+        return System.Security.Cryptography.SHA256.HashData([1, .. Root([.. leaves.Take(split)]), .. Root([.. leaves.Skip(split)])]);
+    }
+
+    [Fact]
     public async Task Only_a_proxy_can_hand_in_entries_and_only_its_own_kind()
     {
         var proxy = _app.Services.GetRequiredKeyedService<ServiceTokens>(AppIds.Proxy).For(AppIds.Recorder);
@@ -245,12 +300,16 @@ public sealed class ServiceTests : IAsyncLifetime
         Assert.Equal(HttpStatusCode.OK, await StatusAsync("health/ready", null));
     }
 
+    /// <summary>Where it stores, beside the folder.</summary>
+    private protected virtual Dictionary<string, string?> Storage() => [];
+
     private async Task<WebApplication> StartAsync()
     {
         var builder = WebApplication.CreateBuilder();
         builder.WebHost.UseUrls("http://127.0.0.1:0");
         builder.Logging.ClearProviders();
         builder.Configuration.AddInMemoryCollection(new Dictionary<string, string?> { ["Countersign:Data"] = _folder.Path, ["Countersign:Recorder:CheckpointDelay"] = "00:00:00.05" });
+        builder.Configuration.AddInMemoryCollection(Storage());
         builder.AddCountersignHosting("test");
         builder.AddEmbeddedPlatform(_folder.Path);
         builder.AddRecorderService();
@@ -285,7 +344,7 @@ public sealed class ServiceTests : IAsyncLifetime
     }
 
     private async Task PublishAsync(AuditEvent audit) => await _app.Services.GetRequiredService<IEventBus>()
-        .PublishAsync(Topics.Audit, audit.Id, "countersign.audit", Make.Json(audit), default);
+        .PublishAsync(Topics.Audit, audit.Id, "countersign.audit", OcsfEvents.Write(audit), default);
 
     private string Token(string person, bool enrolled)
     {

@@ -299,14 +299,17 @@ public sealed record GrantClaims
     [JsonPropertyName("bootstrap")] public bool Bootstrap { get; init; }
     /// <summary>True where the requester went ahead alone; then there may be no approvers, and policy must still allow it.</summary>
     [JsonPropertyName("break_glass"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] public bool BreakGlass { get; init; }
+    /// <summary>
+    /// True for a change that only takes access away, asked for with <see cref="CreateRequest.InEffect"/> by one enrolled person: then there are no approvers, and
+    /// who enforces it must see for themselves that it takes away only. It is in <see cref="RequestView.Grant"/> of the answer to the service that asked.
+    /// </summary>
+    [JsonPropertyName("removal"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] public bool Removal { get; init; }
     /// <summary>The access window, or null; then <see cref="Digests"/> is empty.</summary>
     [JsonPropertyName("window"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public AccessWindow? Window { get; init; }
     /// <summary>When the window ends, Unix seconds; present with <see cref="Window"/>.</summary>
     [JsonPropertyName("window_ends"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public long? WindowEndsAt { get; init; }
     /// <summary>Assurance that the approvers' logins had to have, or null.</summary>
     [JsonPropertyName("assurance"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public RequestAssurance? Assurance { get; init; }
-    /// <summary>True for a change that only takes access away and was in effect when it was reported: there are no approvers, and whoever accepts it checks that it takes away only.</summary>
-    [JsonPropertyName("in_effect"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] public bool InEffect { get; init; }
     /// <summary>Of an extension, the request whose time it extends; nothing is redeemed under it. Null otherwise.</summary>
     [JsonPropertyName("extends"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public string? Extends { get; init; }
     /// <summary>Digest of the request, with <see cref="Extends"/>.</summary>

@@ -12,7 +12,7 @@ namespace Countersign.Approval.Grants;
 public sealed class GrantKeys : IDisposable
 {
     /// <summary>How many predecessors are kept.</summary>
-    public const int MaxPrevious = 8;
+    public const int MaxPrevious = 32;
 
     private readonly string _directory;
     private readonly Action<string> _publish;

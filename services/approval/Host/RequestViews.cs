@@ -52,6 +52,7 @@ internal sealed class RequestViews(PublicAddress address)
             Review = document.Review is { } review
                 ? new RequestReview(review.DueAt, review.ClosedBy, review.ClosedByName, review.ClosedAt, review.Justified, review.Comment ?? "")
                 : null,
+            Revocation = document.Revocation is { } revoked ? new RequestRevocation(revoked.Person, revoked.Name, revoked.At, revoked.Comment) : null,
             Earlier = earlier ?? [],
             Extends = spec.Extends,
         };

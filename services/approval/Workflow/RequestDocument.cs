@@ -105,6 +105,8 @@ public sealed record RequestDocument : IWorkflowDocument<RequestDocument, Reques
     public BreakGlassUse? BreakGlass { get; init; }
     /// <summary>The review that must follow, or null.</summary>
     public Review? Review { get; init; }
+    /// <summary>Who took the approval back, or null.</summary>
+    public Revocation? Revocation { get; init; }
     /// <summary>Extensions, in order; null for none.</summary>
     public IReadOnlyList<Extension>? Extensions { get; init; }
     /// <summary>Ids of commands that had an effect, the latest last.</summary>

@@ -42,6 +42,14 @@ public sealed partial class RequestWorkflow(TimeSpan? reviewWithin = null) : IWo
             return OnRedeem(document, redeem, now);
         }
 
+        if (command is Open again)
+        {
+            // Its id is the request's: known or not, what it opens must be the same.
+            return again.Spec.Id == document.Spec.Id && again.Spec.Digest == document.Spec.Digest && again.Spec.Requester.Person == document.Spec.Requester.Person
+                ? Unchanged(document)
+                : Refuse(document, RefusalCodes.IdTaken, "The id belongs to another request.");
+        }
+
         if (command.Id.Length > 0 && document.Seen.Contains(command.Id, StringComparer.Ordinal))
         {
             return Unchanged(document);
@@ -49,9 +57,6 @@ public sealed partial class RequestWorkflow(TimeSpan? reviewWithin = null) : IWo
 
         return command switch
         {
-            Open open => open.Spec.Id == document.Spec.Id && open.Spec.Digest == document.Spec.Digest && open.Spec.Requester.Person == document.Spec.Requester.Person
-                ? Unchanged(document)
-                : Refuse(document, RefusalCodes.IdTaken, "The id belongs to another request."),
             Approve approve => OnApprove(document, approve, now),
             Deny deny => OnDeny(document, deny, now),
             Explain explain => OnExplain(document, explain, now),
@@ -242,7 +247,10 @@ public sealed partial class RequestWorkflow(TimeSpan? reviewWithin = null) : IWo
         // What was redeemed is running perhaps, whatever became of the request since: a revocation is what ends it.
         if (document.State == WorkflowState.Approved || (document.State != WorkflowState.Pending && document.MayRun(now)))
         {
-            return Done(Move(document, command.Id, "revoke", WorkflowState.Revoked, by.Person, by.Name, now, command.Comment));
+            return Done(Move(document, command.Id, "revoke", WorkflowState.Revoked, by.Person, by.Name, now, command.Comment) with
+            {
+                Revocation = new Revocation(by.Person, by.Name, now, command.Comment),
+            });
         }
 
         return document.State == WorkflowState.Expired

@@ -73,11 +73,11 @@ public sealed class BundleVerifier(ITrustedKeys trusted)
     {
         if (before is null)
         {
-            Require(!next.Grant.InEffect, "it says that it only takes away, but not from which bundle");
+            Require(!next.Grant.Removal, "it says that it only takes away, but not from which bundle");
             return;
         }
 
-        Require(next.Grant.InEffect, "it was approved and follows nothing");
+        Require(next.Grant.Removal, "it was approved and follows nothing");
         Require(next.Bundle.Version > before.Bundle.Version && next.InForceSince >= before.InForceSince, "the bundles are not in their order");
         string? more;
         try
@@ -149,7 +149,7 @@ public sealed class BundleVerifier(ITrustedKeys trusted)
         Require(grant.Kind == RequestKind.Bundle, "the grant is for something else than a bundle");
         Require(grant.Digests is [var approved] && approved == digest, "another payload was approved");
         Require(!grant.BreakGlass && grant.Window is null && grant.Extends is null, "the grant is for something else than a bundle");
-        if (!grant.InEffect)
+        if (!grant.Removal)
         {
             RequireApprovers(grant);
         }

@@ -71,7 +71,7 @@ public sealed record BundleEnvelope
     /// <summary>ES256 JWS of approval (typ <c>cs-grant+jwt</c>, kind <c>bundle</c>) whose only digest is the payload's.</summary>
     public required string Grant { get; init; }
     /// <summary>
-    /// Where the grant says <c>in_effect</c>: the bundles that this one follows, oldest first. The first was approved by others; each next one, and at last this,
+    /// Where the grant says <c>removal</c>: the bundles that this one follows, oldest first. The first was approved by others; each next one, and at last this,
     /// only takes away from the one before it. Theirs are empty.
     /// </summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]

@@ -14,7 +14,7 @@ public static class PolicyService
     {
         ArgumentNullException.ThrowIfNull(builder);
         var services = builder.Services;
-        services.AddOptions<PolicyOptions>().Bind(builder.Configuration.GetSection("Countersign:Policy")).ValidateOnStart();
+        services.AddOptions<PolicyOptions>().BindChecked(builder.Configuration.GetSection("Countersign:Policy")).ValidateOnStart();
         services.AddSingleton<IValidateOptions<PolicyOptions>, PolicyOptionsCheck>();
         services.AddSingleton(provider => new BundleStore(provider.GetRequiredKeyedService<IStateStore>(AppIds.Policy)));
         services.AddSingleton(provider => new BundleSigner(provider.GetRequiredKeyedService<SigningKey>(AppIds.Policy)));

@@ -1,7 +1,10 @@
 using System.Text.Json;
 using Countersign.Platform.Hosting;
 using Countersign.Platform.Ports;
+using Countersign.Platform.Postgres;
 using Countersign.Recorder.Contracts;
+using Countersign.Recorder.Log;
+using Countersign.Recorder.Search;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Options;
 
@@ -18,7 +21,7 @@ public static class RecorderService
     {
         ArgumentNullException.ThrowIfNull(builder);
         var services = builder.Services;
-        services.AddOptions<RecorderOptions>().Bind(builder.Configuration.GetSection(RecorderOptions.Section))
+        services.AddOptions<RecorderOptions>().BindChecked(builder.Configuration.GetSection(RecorderOptions.Section))
             .Configure(options =>
             {
                 if (options.Data.Length == 0)
@@ -28,6 +31,7 @@ public static class RecorderService
             })
             .ValidateOnStart();
         services.AddSingleton<IValidateOptions<RecorderOptions>, RecorderOptionsValidator>();
+        builder.AddPostgresStorage(AppIds.Recorder, LogSchema.Component, SearchSchema.Component);
         services.TryAddSingleton(TimeProvider.System);
         services.AddSingleton<ReaderStanding>();
         services.AddSingleton<ApprovedRetention>();
@@ -57,6 +61,7 @@ public static class RecorderService
         // Public by nature: whoever pins a checkpoint must not need an account here.
         group.MapGet("/checkpoint", (LogHost host) => Results.Text(host.Log.CheckpointNote, "text/plain; charset=utf-8"));
         group.MapGet("/key", (LogHost host) => Results.Text(host.Log.Verifier + "\n", "text/plain; charset=utf-8"));
+        TileEndpoints.Map(group);
         return app;
     }
 }
@@ -77,7 +82,7 @@ internal sealed partial class AuditIntake(LogHost host, RecorderMetrics metrics,
         AuditEvent? audit = null;
         try
         {
-            audit = received.Data.Length <= MaxLength ? JsonSerializer.Deserialize<AuditEvent>(received.Data.Span, JsonSerializerOptions.Web) : null;
+            audit = received.Data.Length <= MaxLength ? OcsfEvents.Read(received.Data.Span) : null;
         }
         catch (JsonException)
         {

@@ -124,8 +124,8 @@ public sealed class BundleTests : IDisposable
 
         // Without the claim nobody else's word is missing, whatever the bundle does; with it the grant is good for nothing else.
         await RefusedAsync("enough other persons", Signed(less, Grant(Digest(less)) with { Approvers = [] }) with { Before = [Sealed(before, removal: false)] });
-        await RefusedAsync("something else", Signed(less, Grant(Digest(less)) with { Approvers = [], InEffect = true, BreakGlass = true }) with { Before = [Sealed(before, removal: false)] });
-        await RefusedAsync("another payload", Signed(less, Grant(Digest(before)) with { Approvers = [], InEffect = true }) with { Before = [Sealed(before, removal: false)] });
+        await RefusedAsync("something else", Signed(less, Grant(Digest(less)) with { Approvers = [], Removal = true, BreakGlass = true }) with { Before = [Sealed(before, removal: false)] });
+        await RefusedAsync("another payload", Signed(less, Grant(Digest(before)) with { Approvers = [], Removal = true }) with { Before = [Sealed(before, removal: false)] });
     }
 
     [Fact]
@@ -147,7 +147,7 @@ public sealed class BundleTests : IDisposable
         await RefusedAsync("older than 8", second, new BundleMark(8, "x"));
         await RefusedAsync("in the wrong way", second with { Before = [second.Before![0], second.Before[1] with { Before = [second.Before[0]] }] });
         await RefusedAsync("too many", second with { Before = [.. Enumerable.Repeat(second.Before[0], BundleVerifier.MaxRemovals + 1)] });
-        await RefusedAsync("signature or grant", second with { Before = [second.Before[0], second.Before[1] with { Grant = _policy.Sign(TokenTypes.Grant, Grant(Digest(one)) with { InEffect = true }) }] });
+        await RefusedAsync("signature or grant", second with { Before = [second.Before[0], second.Before[1] with { Grant = _policy.Sign(TokenTypes.Grant, Grant(Digest(one)) with { Removal = true }) }] });
     }
 
     [Fact]
@@ -261,7 +261,7 @@ public sealed class BundleTests : IDisposable
     private BundleEnvelope Sealed(Bundle bundle, bool removal)
     {
         var grant = Grant(Digest(bundle));
-        return Signed(bundle, removal ? grant with { InEffect = true, Approvers = [] } : grant);
+        return Signed(bundle, removal ? grant with { Removal = true, Approvers = [] } : grant);
     }
 
     /// <summary>An envelope over removals in a row from an approved bundle.</summary>

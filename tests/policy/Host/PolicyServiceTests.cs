@@ -315,7 +315,7 @@ public sealed class PolicyServiceTests
         Assert.Equal(1, (await world.GetAsync<PolicyDocumentsInForce>(world.Person("alice"), "/policy/v1/documents")).Version);
 
         // The other way round: an approved change doesn't become one that nobody had to approve.
-        world.Forge = (_, claims) => claims with { InEffect = true, Approvers = [] };
+        world.Forge = (_, claims) => claims with { Removal = true, Approvers = [] };
         var asked = await world.AskAsync("alice", new PolicyChangeRequest { Documents = [new BundleDocument("more.yaml", Given.Policy("- {name: a, effect: allow}", "more"))] });
         await world.DecideAsync(asked.RequestId, RequestState.Approved);
         Assert.Equal("refused", (await world.EndedAsync(asked.RequestId)).State);

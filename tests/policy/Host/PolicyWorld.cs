@@ -65,7 +65,7 @@ internal sealed class PolicyWorld : IAsyncDisposable
         PolicyWorld? world = null;
         builder.Services.AddSingleton(new BusSubscription("test", Topics.Audit, (happened, _) =>
         {
-            world!.Audit.Enqueue(JsonSerializer.Deserialize<AuditEvent>(happened.Data.Span, JsonSerializerOptions.Web)!);
+            world!.Audit.Enqueue(OcsfEvents.Read(happened.Data.Span));
             return ValueTask.CompletedTask;
         }));
         builder.Services.AddSingleton(new BusSubscription("test", Topics.Policy, (happened, _) =>
@@ -225,7 +225,7 @@ internal sealed class PolicyWorld : IAsyncDisposable
             {
                 // Born at its end, with a review, and with a grant that names no approver.
                 view = view with { State = RequestState.Consumed, Review = new RequestReview(DateTimeOffset.UtcNow.AddDays(3)) };
-                view = view with { Grant = Sign(Forge(view.Id, Grant(view) with { Approvers = [], InEffect = true })) };
+                view = view with { Grant = Sign(Forge(view.Id, Grant(view) with { Approvers = [], Removal = true })) };
             }
 
             Requests[view.Id] = view;
