@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Http.Json;
 using System.Text.Json;
 using Countersign.Approval.Contracts;
+using Countersign.Identity.Contracts;
 using Countersign.Platform.Ports;
 using Countersign.Platform.Tokens;
 using Countersign.Policy.Bundles;
