@@ -40,7 +40,8 @@ public sealed class RunningCluster : IAsyncLifetime
 }
 
 /// <summary>Five services as processes of their own on the double: what one does reaches the others.</summary>
-public sealed class ClusterTests(RunningCluster running) : IClassFixture<RunningCluster>
+[Collection(ClusterCollection.Name)]
+public sealed class ClusterTests(RunningCluster running)
 {
     [Fact]
     public async Task An_enrolment_goes_through_identity_approval_and_back_by_event()

@@ -9,6 +9,7 @@ using Countersign.Policy.Language;
 using Countersign.Proxy.Path.Decide;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
 
 namespace Countersign.Proxy.Host.ControlPlane;
 
@@ -18,7 +19,7 @@ namespace Countersign.Proxy.Host.ControlPlane;
 /// </summary>
 internal sealed partial class BundleWatch(
     [FromKeyedServices(AppIds.Proxy)] IServiceClients clients, ITrustedKeys keys, HighestBundle highest, Freshness freshness, GrantWatch grants, TimeProvider clock,
-    ILogger<BundleWatch> logger) : ServiceWatch("countersign.bundle"), IBundleSource
+    IOptions<ProxyOptions> options, ILogger<BundleWatch> logger) : ServiceWatch("countersign.bundle", options.Value.AskEvery, clock), IBundleSource
 {
     private readonly BundleVerifier _verifier = new(keys);
     private BundleInForce? _current;
@@ -42,9 +43,10 @@ internal sealed partial class BundleWatch(
     private async Task FollowBeaconAsync(CancellationToken cancellation)
     {
         var client = clients.Create(AppIds.Policy);
-        var token = await client.GetFromJsonAsync<string>("v1/beacon", TokenJson.Options, cancellation).ConfigureAwait(false);
         var signer = await keys.GetAsync(AppIds.Policy, cancellation).ConfigureAwait(false);
-        var beacon = await signer.VerifyAsync<PolicyBeacon>(token!, TokenTypes.Beacon, null, null, clock.GetUtcNow(), requireExpiry: false).ConfigureAwait(false);
+        var beacon = await BeaconAsync(
+            client, token => signer.VerifyAsync<PolicyBeacon>(token, TokenTypes.Beacon, null, null, clock.GetUtcNow(), requireExpiry: false), each => each.IssuedAt,
+            cancellation).ConfigureAwait(false);
         if (beacon.Version < (highest.Mark?.Version ?? 0))
         {
             LogRolledBack(beacon.Version, highest.Mark!.Version);

@@ -6,6 +6,7 @@ using Countersign.Platform.Tokens;
 using Countersign.Proxy.Path;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
 
 namespace Countersign.Proxy.Host.ControlPlane;
 
@@ -15,8 +16,8 @@ namespace Countersign.Proxy.Host.ControlPlane;
 /// </summary>
 internal sealed partial class RevocationWatch(
     [FromKeyedServices(AppIds.Proxy)] IServiceClients clients, ITrustedKeys keys, HighestRevocation highest, Freshness freshness, SessionRegistry sessions,
-    TimeProvider clock,
-    ILogger<RevocationWatch> logger) : ServiceWatch("countersign.revocation")
+    TimeProvider clock, IOptions<ProxyOptions> options, ILogger<RevocationWatch> logger)
+    : ServiceWatch("countersign.revocation", options.Value.AskEvery, clock)
 {
     private long _known = -1;
 
@@ -34,9 +35,10 @@ internal sealed partial class RevocationWatch(
     internal override async Task FollowAsync(CancellationToken cancellation)
     {
         var client = clients.Create(AppIds.Identity);
-        var token = await client.GetFromJsonAsync<string>("v1/beacon", TokenJson.Options, cancellation).ConfigureAwait(false);
         var signer = await keys.GetAsync(AppIds.Identity, cancellation).ConfigureAwait(false);
-        var beacon = await signer.VerifyAsync<IdentityBeacon>(token!, TokenTypes.Beacon, null, null, clock.GetUtcNow(), requireExpiry: false).ConfigureAwait(false);
+        var beacon = await BeaconAsync(
+            client, token => signer.VerifyAsync<IdentityBeacon>(token, TokenTypes.Beacon, null, null, clock.GetUtcNow(), requireExpiry: false), each => each.IssuedAt,
+            cancellation).ConfigureAwait(false);
         var heard = Math.Max(_known, highest.Sequence ?? 0);
         if (beacon.RevocationHead < heard)
         {
