@@ -4,6 +4,7 @@ using Countersign.Approval.Host.Pages;
 using Countersign.Approval.Workflow;
 using Countersign.Platform.Embedded;
 using Countersign.Platform.Ports;
+using Countersign.Platform.Postgres;
 using Countersign.Platform.Tokens;
 using Microsoft.Extensions.Options;
 
@@ -16,6 +17,7 @@ public static class ApprovalService
     public static IHostApplicationBuilder AddApprovalService(this IHostApplicationBuilder builder)
     {
         ArgumentNullException.ThrowIfNull(builder);
+        builder.AddPostgresStorage(AppIds.Approval);
         var services = builder.Services;
         var section = builder.Configuration.GetSection("Countersign:Approval");
         services.AddOptions<ApprovalOptions>().Bind(section).ValidateOnStart();
