@@ -157,8 +157,7 @@ postgres_up() {
     fi
     local as=()
     [ "$(id -u)" -ne 0 ] || as=(setpriv --reuid=postgres --regid=postgres --init-groups)
-    # Its data is in a folder that others can't enter; root starts it with the folder open as its working place.
-    start postgres env -C "$dir/postgres" "${as[@]}" "$bin/postgres" -D data -c listen_addresses=127.0.0.1 -c "port=$((base + POSTGRES))" -c unix_socket_directories='' -c max_connections=300
+    start postgres "${as[@]}" "$bin/postgres" -D "$data" -c listen_addresses=127.0.0.1 -c "port=$((base + POSTGRES))" -c unix_socket_directories='' -c max_connections=300
     await postgres 60 "its first answer" ready_postgres
 }
 ready_postgres() { admin_sql -c 'select 1' > /dev/null 2>&1; }
@@ -297,7 +296,12 @@ up() {
     "$here/eng/secrets.sh" "$dir/secrets" --postgres "${COUNTERSIGN_POSTGRES:-127.0.0.1:$((base + POSTGRES))}" --redis "${COUNTERSIGN_REDIS:-127.0.0.1:$((base + REDIS))}" "${people[@]}" > "$dir/log/secrets.log"
     if [ -z "${COUNTERSIGN_POSTGRES:-}" ]; then
         say "PostgreSQL on 127.0.0.1:$((base + POSTGRES))"
-        if [ "$(id -u)" -eq 0 ]; then mkdir -p "$dir/postgres"; chown postgres: "$dir/postgres"; chmod 711 "$dir"; fi
+        if [ "$(id -u)" -eq 0 ]; then
+            mkdir -p "$dir/postgres"
+            chown postgres: "$dir/postgres"
+            chmod 711 "$dir"
+            as_postgres test -x "$dir/postgres" || fail "the user postgres can't get to $dir: a folder above it is closed. Name another one in COUNTERSIGN_CLUSTER"
+        fi
         postgres_up
     fi
     admin_sql -f "$dir/secrets/postgres-init.sql" > "$dir/log/postgres-init.log" 2>&1 || { tail -n 20 "$dir/log/postgres-init.log" >&2; fail "the databases could not be made"; }

@@ -24,7 +24,11 @@ want curl curl
 want jq jq
 want runuser util-linux
 if [ "$what" = bench ]; then want pgbouncer pgbouncer; fi
-if [ "$what" = tests ]; then want glewlwyd glewlwyd; fi
+if [ "$what" = tests ]; then
+    want glewlwyd glewlwyd
+    want node nodejs
+    want npm npm
+fi
 if [ "$what" = tests ] || [ "$what" = cluster ]; then
     want redis-server redis-server
     want openssl openssl
@@ -40,3 +44,13 @@ if [ ${#need[@]} -gt 0 ]; then
 fi
 
 ./eng/install-libpg-query.sh
+
+if [ "$what" = tests ]; then
+    # node-postgres, from the registry that npm is set up with. The lock file says which files, by their hashes; what is there already is left alone.
+    node=tests/fakes/node
+    if ! cmp -s "$node/package-lock.json" "$node/node_modules/.installed"; then
+        echo "Installing node-postgres for the tests"
+        (cd "$node" && npm ci --ignore-scripts --no-audit --no-fund --silent)
+        cp "$node/package-lock.json" "$node/node_modules/.installed"
+    fi
+fi

@@ -14,10 +14,27 @@ internal static class Changes
 
     public static Option<string?> ReasonOption(bool required = false) => new("--reason") { Description = "Why; the approver reads it.", HelpName = "TEXT", Required = required };
 
+    public static Option<bool> AtOnceOption() => new("--at-once")
+    {
+        Description = "Put it into force now, alone: only for a change that takes access away. Somebody else reviews it.",
+    };
+
     /// <summary>Asks policy for a change, says what waits for whom, and waits until it is in force where that is wanted.</summary>
     public static async Task<int> AskAsync(Invocation invocation, PolicyChangeRequest ask, bool wait, string? timeout)
     {
         var change = await invocation.Server.PostAsync<PolicyChangeRequest, PolicyChangeResult>("policy", "policy/v1/changes", ask, invocation.Cancellation);
+        if (change.InForce)
+        {
+            return invocation.Print(
+                new { change.RequestId, change.Digest, change.Version, change.Diff, change.Link, state = "active", inForce = true },
+                output =>
+                {
+                    output.Exact(change.Diff.TrimEnd('\n'));
+                    output.Line();
+                    output.Line(string.Create(CultureInfo.InvariantCulture, $"Version {change.Version} is in force. Somebody else reviews it: countersign reviews close {change.RequestId}"));
+                });
+        }
+
         return await FinishAsync(invocation, new Change(change.RequestId, change.Digest, change.Version, change.Diff, change.Link), wait, timeout, async () =>
         {
             var now = await invocation.Server.GetAsync<PolicyChangeView>(

@@ -21,6 +21,8 @@ internal static class CommandTree
             ConnectCommand.Create(make),
             .. RequestCommands.Create(make),
             .. DecideCommands.Create(make),
+            AheadCommands.BreakGlass(make),
+            .. ReviewCommands.Create(make),
             WhyCommand.Create(make),
             .. RecordingCommands.Create(make),
             .. EvidenceCommands.Create(make),
@@ -29,7 +31,9 @@ internal static class CommandTree
             ConnectionCommands.Create(make),
             CredentialCommands.Create(make),
             PersonCommands.Create(make),
+            LinkCommands.Create(make),
             ServiceAccountCommands.Create(make),
+            SegregationCommands.Create(make),
             HelpCommands.Create(make),
         ])
         {
@@ -79,6 +83,15 @@ internal sealed class CommandFactory(CliHost host, GlobalOptions options)
     public Command New(string name, string description, bool outputMayBeFile, Func<Invocation, Task<int>> run, params Symbol[] parts)
     {
         var command = new Command(name, description);
+        Add(command, outputMayBeFile, run, parts);
+        return command;
+    }
+
+    /// <summary>Gives a command that has others below it something to do by itself.</summary>
+    public void Add(Command command, Func<Invocation, Task<int>> run, params Symbol[] parts) => Add(command, outputMayBeFile: false, run, parts);
+
+    private void Add(Command command, bool outputMayBeFile, Func<Invocation, Task<int>> run, Symbol[] parts)
+    {
         foreach (var part in parts)
         {
             if (part is Argument argument)
@@ -96,7 +109,6 @@ internal sealed class CommandFactory(CliHost host, GlobalOptions options)
             using var invocation = new Invocation(host, options, parsed, outputMayBeFile, cancellation);
             return await run(invocation);
         });
-        return command;
     }
 
     public static Command Group(string name, string description, params Command[] commands)

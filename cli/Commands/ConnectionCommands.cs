@@ -36,13 +36,14 @@ internal static class ConnectionCommands
     {
         var name = new Argument<string>("NAME") { Description = "Connection." };
         var reason = Changes.ReasonOption();
+        var atOnce = Changes.AtOnceOption();
         var wait = Changes.WaitOption();
         var timeout = Arguments.Timeout();
         return make.New(
             "remove", "Ask for a connection to be removed; a second person approves.",
             invocation => Changes.AskAsync(
-                invocation, new PolicyChangeRequest { RemovedConnections = [invocation.Get(name)], Reason = invocation.Get(reason) ?? "" },
+                invocation, new PolicyChangeRequest { RemovedConnections = [invocation.Get(name)], Reason = invocation.Get(reason) ?? "", AtOnce = invocation.Get(atOnce) },
                 invocation.Get(wait), invocation.Get(timeout)),
-            name, reason, wait, timeout);
+            name, reason, atOnce, wait, timeout);
     }
 }

@@ -42,7 +42,7 @@ internal static class DecideCommands
         }
 
         var request = await Requests.GetAsync(invocation, id);
-        if (!DigestBelongs(request))
+        if (!Requests.DigestBelongs(request))
         {
             throw new CliException(ExitCodes.Refused, $"The digest of {id} does not belong to the operations that the server shows, so nothing is decided.", code: "digest-mismatch");
         }
@@ -74,19 +74,6 @@ internal static class DecideCommands
             output.Line();
             output.Line(decided.State == RequestState.Pending ? $"You have agreed to {id}; it waits for others too." : $"{id} is {Requests.StateName(decided.State)}.");
         });
-    }
-
-    // Computed here too: what is sent back stands for the operations that were printed, whatever else the answer says.
-    private static bool DigestBelongs(RequestView request)
-    {
-        try
-        {
-            return RequestDigest.Compute([.. request.Operations.Select(operation => operation.Digest)]) == request.Digest;
-        }
-        catch (FormatException)
-        {
-            return false;
-        }
     }
 
     private static async Task<bool> ConfirmAsync(Invocation invocation, string verb)

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Countersign.Cli.Server;
 using Countersign.Identity.Contracts;
 
 namespace Countersign.Cli.Commands;
@@ -50,28 +51,32 @@ internal static class PersonCommands
     private static Command Unenrol(CommandFactory make)
     {
         var person = Person();
-        return make.New("unenrol", "Take only the right to decide from a person, at once.", async invocation =>
+        var reason = Changes.ReasonOption();
+        return make.New("unenrol", "Take only the right to decide from a person, at once; somebody else reviews it.", async invocation =>
         {
             var id = await ResolveAsync(invocation, invocation.Get(person));
-            await invocation.Server.DeleteAsync("identity", $"identity/v1/persons/{Uri.EscapeDataString(id)}/enrolment", invocation.Cancellation);
+            await invocation.Server.DeleteAsync(
+                "identity", CountersignServer.Query($"identity/v1/persons/{Uri.EscapeDataString(id)}/enrolment", ("reason", invocation.Get(reason))), invocation.Cancellation);
             return invocation.Print(new { person = id, enrolled = false }, output => output.Line($"{invocation.Get(person)} can't decide requests any more."));
-        }, person);
+        }, person, reason);
     }
 
     private static Command Disable(CommandFactory make)
     {
         var person = Person();
-        return make.New("disable", "Take everything from a person, at once.", async invocation =>
+        var reason = Changes.ReasonOption();
+        return make.New("disable", "Take everything from a person and all accounts linked with them, at once; somebody else reviews it.", async invocation =>
         {
             var id = await ResolveAsync(invocation, invocation.Get(person));
-            await invocation.Server.PostAsync<object>("identity", $"identity/v1/persons/{Uri.EscapeDataString(id)}/disable", new { }, invocation.Cancellation);
+            await invocation.Server.PostAsync<object>(
+                "identity", $"identity/v1/persons/{Uri.EscapeDataString(id)}/disable", new { reason = invocation.Get(reason) ?? "" }, invocation.Cancellation);
             return invocation.Print(new { person = id, disabled = true }, output => output.Line($"{invocation.Get(person)} is disabled; sessions end within seconds."));
-        }, person);
+        }, person, reason);
     }
 
     private static Argument<string> Person() => new("PERSON") { Description = "Person id, or the name if only one has it." };
 
-    private static Task<List<PersonView>> GetAsync(Invocation invocation) =>
+    public static Task<List<PersonView>> GetAsync(Invocation invocation) =>
         invocation.Server.GetAsync<List<PersonView>>("identity", "identity/v1/persons", invocation.Cancellation);
 
     private static async Task<int> ListAsync(Invocation invocation)
@@ -89,7 +94,7 @@ internal static class PersonCommands
             ])));
     }
 
-    private static async Task<string> ResolveAsync(Invocation invocation, string text)
+    public static async Task<string> ResolveAsync(Invocation invocation, string text)
     {
         if (text.StartsWith("per_", StringComparison.Ordinal))
         {
@@ -106,7 +111,7 @@ internal static class PersonCommands
         };
     }
 
-    private static async Task<int> ChangeAsync(Invocation invocation, string person, string what, object body, bool wait, string? timeout)
+    public static async Task<int> ChangeAsync(Invocation invocation, string person, string what, object body, bool wait, string? timeout)
     {
         var id = await ResolveAsync(invocation, person);
         return await Changes.AskAsync(invocation, $"identity/v1/persons/{Uri.EscapeDataString(id)}/{what}", body, wait, timeout);

@@ -68,6 +68,7 @@ internal static class PolicyCommands
         var files = new Argument<string[]>("FILES") { Description = "Policy documents, or directories of them.", Arity = ArgumentArity.ZeroOrMore };
         var remove = new Option<string[]>("--remove") { Description = "Remove this document; may be repeated.", HelpName = "NAME" };
         var reason = Changes.ReasonOption(required: true);
+        var atOnce = Changes.AtOnceOption();
         var wait = Changes.WaitOption();
         var timeout = Arguments.Timeout();
         return make.New("apply", "Ask for policy documents to be put into force; a second person approves.", async invocation =>
@@ -79,9 +80,9 @@ internal static class PolicyCommands
                 throw CliException.Usage("There is nothing to apply.", "Name policy documents, or --remove one.");
             }
 
-            var ask = new PolicyChangeRequest { Documents = documents, RemovedDocuments = removed, Reason = invocation.Get(reason)! };
+            var ask = new PolicyChangeRequest { Documents = documents, RemovedDocuments = removed, Reason = invocation.Get(reason)!, AtOnce = invocation.Get(atOnce) };
             return await Changes.AskAsync(invocation, ask, invocation.Get(wait), invocation.Get(timeout));
-        }, files, remove, reason, wait, timeout);
+        }, files, remove, reason, atOnce, wait, timeout);
     }
 
     private static Command Explain(CommandFactory make)

@@ -28,16 +28,18 @@ internal static class RequestCommands
         var reason = new Argument<string>("REASON") { Description = "Why you need it; the approvers read it." };
         var revoked = new Argument<string>("ID") { Description = "Request id, apr_…" };
         var comment = new Option<string?>("--comment") { Description = "For the record.", HelpName = "TEXT" };
-        yield return CommandFactory.Group(
-            "request", "Show one approval request, wait for its decision, give a reason, or revoke it.",
+        var request = CommandFactory.Group(
+            "request", "Ask for an approval ahead of time; or show one, wait for its decision, give a reason, revoke it.",
             make.New("show", "Show exactly what is asked for.", invocation => ShowAsync(invocation, invocation.Get(shown)), shown),
             make.New("wait", "Wait until it is decided; exit code 1 if it was not approved.", invocation => WaitAsync(invocation, invocation.Get(waited), invocation.Get(waitTimeout)), waited, waitTimeout),
             make.New(
                 "reason", "Give the reason for a request of yours.",
                 invocation => ActAsync(invocation, invocation.Get(explained), "reason", new ExplainRequest(invocation.Get(reason))), explained, reason),
             make.New(
-                "revoke", "Take back an approval that was not used yet.",
+                "revoke", "Take back an approval; what runs under it ends.",
                 invocation => ActAsync(invocation, invocation.Get(revoked), "revoke", new RevokeRequest(invocation.Get(comment) ?? "")), revoked, comment));
+        AheadCommands.AddTo(request, make);
+        yield return request;
     }
 
     private static string Filter(bool toDecide, bool mine, bool all) => (toDecide, mine, all) switch

@@ -40,7 +40,17 @@ internal static class Requests
             ("asked", CliOutput.Time(request.CreatedAt)),
             ("expires", CliOutput.Time(request.ExpiresAt)),
             ("redeemed", request.Redeemed == 0 ? null : string.Create(CultureInfo.InvariantCulture, $"{request.Redeemed} of {request.Operations.Count}")),
+            ("window", request.Window is { } window ? $"{TimeSpan.FromSeconds(window.Seconds)} {(request.WindowBeganAt is { } began ? $"since {CliOutput.Time(began)}" : "from its first use")}: {string.Join(", ", window.Statements)} on {string.Join(", ", window.Relations)}" : null),
+            ("extends", request.Extends),
+            ("alone", request.BreakGlass ? "its requester went ahead alone (break-glass)" : request is { BreakGlassAllowed: true, State: RequestState.Pending } ? "its requester may go ahead alone (countersign break-glass)" : null),
+            ("review", request.Review is { } review ? review.ClosedAt is { } closed ? $"{(review.Justified == true ? "justified" : "not justified")}, by {review.ClosedByName} at {CliOutput.Time(closed)}: {review.Comment}" : $"due by {CliOutput.Time(review.DueAt)}" : null),
+            ("taken back", request.Revocation is { } revocation ? $"by {revocation.Name} at {CliOutput.Time(revocation.At)}{(revocation.Comment.Length == 0 ? "" : $": {revocation.Comment}")}" : null),
             ("link", request.Link));
+        if (request.Impact is { } impact)
+        {
+            Impacts.Show(output, impact);
+        }
+
         foreach (var decision in request.Decisions)
         {
             var comment = decision.Comment.Length == 0 ? "" : $": {decision.Comment}";
@@ -86,6 +96,19 @@ internal static class Requests
 
         output.Line();
         output.Fields(("digest", request.Digest));
+    }
+
+    /// <summary>Computed here too: what is sent back stands for the operations that were printed, whatever else the answer says.</summary>
+    public static bool DigestBelongs(RequestView request)
+    {
+        try
+        {
+            return RequestDigest.Compute([.. request.Operations.Select(operation => operation.Digest)]) == request.Digest;
+        }
+        catch (FormatException)
+        {
+            return false;
+        }
     }
 
     /// <summary>Rows of a list.</summary>

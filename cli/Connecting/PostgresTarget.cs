@@ -37,6 +37,8 @@ internal sealed record PostgresTarget(string Host, int Port, bool Tls, string Us
         new("PGSSLMODE", Tls ? "verify-full" : "disable"),
         new("PGSSLROOTCERT", Tls ? certificateFile : null),
         new("PGGSSENCMODE", "disable"),
+        // A terminal without a locale would make psql ask for SQL_ASCII, which the proxy refuses: it reads UTF8 only.
+        new("PGCLIENTENCODING", "UTF8"),
         // A server that can't do SCRAM is not the proxy: the secret must not be told to it in clear (libpq 16 and later; older ones ignore it).
         new("PGREQUIREAUTH", "scram-sha-256"),
         new("PGPASSFILE", passwordFile),

@@ -17,9 +17,10 @@ public static class EntranceHost
     {
         var builder = WebApplication.CreateBuilder(args);
         builder.AddCountersignHosting("countersign-entrance");
-        builder.Services.AddOptions<EntranceOptions>().Bind(builder.Configuration.GetSection(EntranceOptions.Section)).ValidateOnStart();
+        builder.Services.AddOptions<EntranceOptions>().BindChecked(builder.Configuration.GetSection(EntranceOptions.Section)).ValidateOnStart();
         builder.Services.AddSingleton<IValidateOptions<EntranceOptions>, EntranceOptionsCheck>();
-        var options = builder.Configuration.GetSection(EntranceOptions.Section).Get<EntranceOptions>() ?? new EntranceOptions();
+        var options = new EntranceOptions();
+        builder.Configuration.GetSection(EntranceOptions.Section).BindChecked(options);
         // Nothing is made of options that are wrong; the check says so at start.
         var good = new EntranceOptionsCheck().Validate(null, options).Succeeded;
         builder.Services.AddReverseProxy()

@@ -39,15 +39,19 @@ public sealed class DaprOptions
     /// <summary>Configuration store whose items override settings at start; empty for none.</summary>
     public string ConfigurationStore { get; set; } = "";
 
-    /// <summary>True where subscriptions are resources of the sidecar (declarative) and the app must not name them itself.</summary>
-    public bool DeclarativeSubscriptions { get; set; }
+    /// <summary>
+    /// True where subscriptions are resources of the sidecar (<c>components/resources/subscription-*.yaml</c>), so that the app must not name them itself: it would get
+    /// everything twice.
+    /// </summary>
+    public bool DeclarativeSubscriptions { get; set; } = true;
 
     /// <summary>Longest wait for the sidecar to take an event or a write, in seconds.</summary>
     public int TimeoutSeconds { get; set; } = 5;
 
     /// <summary>Options as a configuration has them.</summary>
-    internal static DaprOptions Read(IConfiguration configuration)
+    public static DaprOptions Read(IConfiguration configuration)
     {
+        ArgumentNullException.ThrowIfNull(configuration);
         var options = configuration.GetSection(Section).Get<DaprOptions>() ?? new DaprOptions();
         options.HttpEndpoint = First(options.HttpEndpoint, configuration["DAPR_HTTP_ENDPOINT"], Local(configuration["DAPR_HTTP_PORT"] ?? "3500"));
         options.GrpcEndpoint = First(options.GrpcEndpoint, configuration["DAPR_GRPC_ENDPOINT"], Local(configuration["DAPR_GRPC_PORT"] ?? "50001"));

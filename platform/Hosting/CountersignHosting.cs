@@ -34,6 +34,7 @@ public static class CountersignHosting
             return builder;
         }
 
+        FileModes.KeepToOwner();
         builder.Services.AddSingleton(new HostingMarker(serviceName));
         builder.Services.TryAddSingleton(TimeProvider.System);
         Telemetry.Add(builder, serviceName);
@@ -76,6 +77,11 @@ public static class CountersignHosting
     {
         // Before the host does it by itself: that makes all services first, and the first with wrong options would hide what is wrong with the others.
         app.Services.GetService<IStartupValidator>()?.Validate();
+        if (Telemetry.Wrong(app.Configuration) is { } wrong)
+        {
+            throw new OptionsValidationException("Countersign", typeof(HostingMarker), [wrong]);
+        }
+
         app.UseMiddleware<SecurityHeaders>();
         app.UseExceptionHandler();
         app.UseStatusCodePages();

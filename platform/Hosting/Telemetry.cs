@@ -1,4 +1,5 @@
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -38,7 +39,36 @@ internal static class Telemetry
         }
     }
 
-    public static void Map(WebApplication app) => app.MapPrometheusScrapingEndpoint("/metrics").DisableHttpMetrics();
+    /// <summary>Who may scrape: <c>loopback</c> (default) or <c>all</c>.</summary>
+    private const string Exposure = "Countersign:Metrics";
+
+    public static void Map(WebApplication app)
+    {
+        if (app.Configuration[Exposure] is not "all")
+        {
+            app.Use(static (context, next) =>
+            {
+                if (!context.Request.Path.StartsWithSegments("/metrics") || IsLocal(context))
+                {
+                    return next(context);
+                }
+
+                context.Response.StatusCode = StatusCodes.Status404NotFound;
+                return Task.CompletedTask;
+            });
+        }
+
+        app.MapPrometheusScrapingEndpoint("/metrics").DisableHttpMetrics();
+    }
+
+    /// <summary>Wrong values of the option.</summary>
+    public static string? Wrong(IConfiguration configuration) =>
+        configuration[Exposure] is null or "" or "loopback" or "all" ? null : $"{Exposure} must be loopback or all.";
+
+    // A reverse proxy on the same machine passes on what comes from anywhere.
+    private static bool IsLocal(HttpContext context) =>
+        (context.Connection.RemoteIpAddress is null || System.Net.IPAddress.IsLoopback(context.Connection.RemoteIpAddress))
+        && !context.Request.Headers.ContainsKey("X-Forwarded-For") && !context.Request.Headers.ContainsKey("Forwarded");
 
     private static bool IsNoise(Microsoft.AspNetCore.Http.PathString path) => path.StartsWithSegments("/health") || path.StartsWithSegments("/metrics");
 }

@@ -103,7 +103,7 @@ public sealed class ApprovalServer : IAsyncDisposable
         builder.AddEmbeddedPlatform(_directory, AppIds.Approval);
         builder.Services.AddSingleton(new BusSubscription("test", Topics.Audit, (published, _) =>
         {
-            Audits.Enqueue(JsonSerializer.Deserialize<AuditEvent>(published.Data.Span, Json)!);
+            Audits.Enqueue(OcsfEvents.Read(published.Data.Span));
             return ValueTask.CompletedTask;
         }));
         builder.Services.AddSingleton(new BusSubscription("test", Topics.Approvals, (published, _) =>

@@ -136,19 +136,37 @@ public sealed partial class PageTests(ServerFixture fixture) : IClassFixture<Ser
 
     private sealed record FormFields(string Token, string Digest, string Comment);
 
-    /// <summary>Keeps cookies, follows nothing by itself.</summary>
+    /// <summary>Keeps cookies, follows nothing by itself. Comes by https, which something in front of the service ends: secure cookies are sent, and must be.</summary>
     private sealed class Browser : IDisposable
     {
         private readonly ApprovalServer _server;
         private readonly HttpClient _http;
+        private readonly Dictionary<string, string> _cookies = [];
 
         public Browser(ApprovalServer server)
         {
             _server = server;
-            _http = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false }) { BaseAddress = server.Http.BaseAddress };
+            _http = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false, UseCookies = false }) { BaseAddress = server.Http.BaseAddress };
         }
 
-        public Task<HttpResponseMessage> GetAsync(string path) => _http.GetAsync(new Uri(path, UriKind.Relative));
+        public async Task<HttpResponseMessage> GetAsync(string path)
+        {
+            using var request = new HttpRequestMessage(HttpMethod.Get, path);
+            return await SendAsync(request);
+        }
+
+        private async Task<HttpResponseMessage> SendAsync(HttpRequestMessage request)
+        {
+            request.Headers.Add("Cookie", string.Join("; ", _cookies.Where(cookie => cookie.Value.Length > 0).Select(cookie => $"{cookie.Key}={cookie.Value}")));
+            var response = await _http.SendAsync(request);
+            foreach (var cookie in response.Headers.TryGetValues("Set-Cookie", out var set) ? set : [])
+            {
+                var pair = cookie.Split(';')[0].Split('=', 2);
+                _cookies[pair[0]] = pair[1];
+            }
+
+            return response;
+        }
 
         public async Task LogInAsync(string page, string person)
         {
@@ -166,6 +184,7 @@ public sealed partial class PageTests(ServerFixture fixture) : IClassFixture<Ser
             {
                 Assert.Contains("httponly", cookie, StringComparison.OrdinalIgnoreCase);
                 Assert.Contains("samesite=lax", cookie, StringComparison.OrdinalIgnoreCase);
+                Assert.Contains("; secure", cookie, StringComparison.OrdinalIgnoreCase);
             });
         }
 
@@ -176,7 +195,7 @@ public sealed partial class PageTests(ServerFixture fixture) : IClassFixture<Ser
                 Content = new FormUrlEncodedContent(new Dictionary<string, string> { ["form"] = form.Token, ["digest"] = form.Digest, ["comment"] = form.Comment }),
             };
             request.Headers.Add("Sec-Fetch-Site", site);
-            return await _http.SendAsync(request);
+            return await SendAsync(request);
         }
 
         public void Dispose() => _http.Dispose();

@@ -27,6 +27,7 @@ public sealed class ConnectTests : CliFixture
         Assert.Contains("PGPORT=6432\n", report, StringComparison.Ordinal);
         Assert.Contains("PGDATABASE=shop/other\n", report, StringComparison.Ordinal);
         Assert.Contains("PGSSLMODE=verify-full\n", report, StringComparison.Ordinal);
+        Assert.Contains("PGCLIENTENCODING=UTF8\n", report, StringComparison.Ordinal);
         Assert.Contains("PGREQUIREAUTH=scram-sha-256\n", report, StringComparison.Ordinal);
         Assert.DoesNotContain("s3cret", report, StringComparison.Ordinal);
         Assert.Contains("mode:600\n", report, StringComparison.Ordinal);

@@ -37,6 +37,7 @@ public sealed class EntranceTests : IAsyncLifetime
         _http.Dispose();
         foreach (var app in _apps.AsEnumerable().Reverse())
         {
+            await app.StopAsync(TestContext.Current.CancellationToken);
             await app.DisposeAsync();
         }
     }

@@ -252,6 +252,42 @@ public sealed class LinkTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Another_set_of_service_keys_is_loud_until_two_people_agree_to_it()
+    {
+        var view = await _host.GetAsync<TrustedKeysView>(_alice.AccessToken, "/identity/v1/keys");
+        Assert.Equal(5, view.Keys.Count);
+        Assert.Empty(view.Added);
+        using (var none = await _alice.SendAsync(HttpMethod.Post, "/identity/v1/keys/approval", new { }))
+        {
+            Assert.Equal("change-impossible", await none.CodeAsync());
+        }
+
+        var work = (TrustedKeySet)_host.Services.GetService(typeof(TrustedKeySet))!;
+        await work.LookAsync(default);
+        await work.LookAsync(default);
+        Assert.DoesNotContain(_host.Audit.Events, e => e.Action == "keys.not-approved");
+
+        // Somebody with the host enrols a key of their own for policy.
+        using var planted = Platform.Tokens.SigningKey.Create();
+        Platform.Embedded.FileTrustedKeys.Publish(Path.Combine(_host.Data, "keys"), AppIds.Policy, planted);
+        await work.LookAsync(default);
+        await work.LookAsync(default);
+        await work.LookAsync(default);
+        await HttpExtensions.UntilAsync(() => Task.FromResult(_host.Audit.Events.Any(e => e is { Action: "keys.not-approved", Success: false })));
+        Assert.Single(_host.Audit.Events, e => e.Action == "keys.not-approved");
+
+        var asked = await AskAsync(_alice, "/identity/v1/keys/approval", new { reason = "rotation" });
+        Assert.Equal(RequestKind.Key, _host.Approval.Requests[asked.RequestId].Kind);
+        Assert.Matches("(?m)^\\+ policy [0-9a-f]{64}$", asked.Text);
+        Assert.Matches("(?m)^- policy [0-9a-f]{64}$", asked.Text);
+        Assert.Matches("(?m)^  identity [0-9a-f]{64}$", asked.Text);
+        await _host.Approval.ApproveAsync(asked.RequestId, _bob.Person);
+        await HttpExtensions.UntilAsync(async () => (await _host.GetAsync<TrustedKeysView>(_alice.AccessToken, "/identity/v1/keys")) is { Added.Count: 0, Removed.Count: 0 });
+        using var stranger = await (await _host.LogInAsync("carol")).SendAsync(HttpMethod.Get, "/identity/v1/keys");
+        Assert.Equal("not-enrolled", await stranger.CodeAsync());
+    }
+
+    [Fact]
     public async Task Ending_a_session_and_withdrawing_an_enrolment_need_one_enrolled_person_only()
     {
         using var refused = await (await _host.LogInAsync("carol")).SendAsync(HttpMethod.Post, "/identity/v1/sessions/ses_1/revoke");

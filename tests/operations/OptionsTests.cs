@@ -45,6 +45,36 @@ public sealed class OptionsTests : IDisposable
     }
 
     [Fact]
+    public void What_can_not_be_read_is_listed_with_the_rest()
+    {
+        var errors = Refused(
+            "--Countersign:Proxy:MaxSessions=abc", "--Countersign:Proxy:StaleAfter=soon", "--Countersign:Proxy:Spool:WriteThrough=perhaps", "--Countersign:Proxy:Id=",
+            "--Countersign:Approval:MaxPending=99999999999", "--Countersign:Recorder:KeepAtLeast=x", "--Countersign:Policy:BeaconSeconds=two",
+            "--Countersign:DevIssuer:DevicePollSeconds=secret-word", "--Countersign:DevIssuer:Users:0:Name=");
+        foreach (var option in new[]
+        {
+            "Proxy:MaxSessions must be a number", "Proxy:StaleAfter must be a duration", "Proxy:Spool:WriteThrough must be true or false", "Proxy:Id must be",
+            "Approval:MaxPending must be a number", "Recorder:KeepAtLeast must be a duration", "Policy:BeaconSeconds must be a number", "DevIssuer:DevicePollSeconds must be a number",
+        })
+        {
+            Assert.Contains($"Countersign:{option}", errors, StringComparison.Ordinal);
+        }
+
+        Assert.DoesNotContain("secret-word", errors, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Files_are_for_the_owner_only_whatever_folder_they_lie_in()
+    {
+        await using var app = StandaloneHost.Build(_place.Arguments());
+        await app.StartAsync(TestContext.Current.CancellationToken);
+        await app.StopAsync(TestContext.Current.CancellationToken);
+        var files = Directory.GetFiles(_place.Directory, "*", SearchOption.AllDirectories);
+        Assert.Contains(files, file => file.Contains("/recorder/", StringComparison.Ordinal));
+        Assert.Empty(files.Where(file => (File.GetUnixFileMode(file) & ~(UnixFileMode.UserRead | UnixFileMode.UserWrite)) != 0));
+    }
+
+    [Fact]
     public async Task Folders_can_be_elsewhere()
     {
         var elsewhere = Path.Combine(_place.Directory, "elsewhere");

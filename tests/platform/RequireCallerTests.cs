@@ -173,6 +173,14 @@ public sealed class RequireCallerTests : IAsyncLifetime
     {
         Assert.Equal(HttpStatusCode.OK, (await _client.GetAsync(new Uri("/health/ready", UriKind.Relative))).StatusCode);
         Assert.Contains("# TYPE", await _client.GetStringAsync(new Uri("/metrics", UriKind.Relative)), StringComparison.Ordinal);
+        foreach (var header in new[] { "X-Forwarded-For", "Forwarded" })
+        {
+            // A reverse proxy on this machine that passes on what came from elsewhere.
+            using var passed = new HttpRequestMessage(HttpMethod.Get, "/metrics");
+            passed.Headers.Add(header, "for=10.0.0.1");
+            Assert.Equal(HttpStatusCode.NotFound, (await _client.SendAsync(passed)).StatusCode);
+        }
+
         await _client.SendWith(PersonToken(), "/approval/v1/whoami");
         using var failing = await _client.GetAsync(new Uri("/health/ready", UriKind.Relative));
         Assert.Equal(HttpStatusCode.ServiceUnavailable, failing.StatusCode);

@@ -131,7 +131,7 @@ internal sealed class MemoryApprovals(Journal journal, TimeProvider clock) : IAp
         var made = known ?? new Entry($"apr_{_requests.Count + 1}", request, digests);
         _requests[made.Id] = made;
         journal.Add($"{(known is null ? "ask" : "attach")} {made.Id}");
-        return ValueTask.FromResult(new CreateRequestResult(View(made), known is not null));
+        return ValueTask.FromResult(new CreateRequestResult(View(made), known is not null, known?.Redeemed ?? 0));
     }
 
     public ValueTask<RequestView> WaitAsync(string request, CancellationToken cancellation) => WaitAsync(request, _ => { }, cancellation);

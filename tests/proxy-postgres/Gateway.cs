@@ -31,7 +31,7 @@ internal sealed class Gateway : IAsyncDisposable
     public static readonly SqlParser Parser = new(LibPgQuery.Load());
     private readonly PostgresListener _listener;
 
-    public Gateway(int targetPort, PostgresOptions? options = null, TimeProvider? clock = null, TargetAccess? target = null, bool masks = false)
+    public Gateway(int targetPort, PostgresOptions? options = null, TimeProvider? clock = null, TargetAccess? target = null, bool masks = false, IPAddress? listen = null)
     {
         Logins = new MemoryLogins();
         Logins.Add(User, Secret, Connection);
@@ -49,7 +49,7 @@ internal sealed class Gateway : IAsyncDisposable
         Recorder = new MemoryRecorder();
         Approvals = new MemoryApprovals(clock);
         _listener = new PostgresListener(
-            (options ?? new PostgresOptions()) with { Listen = new IPEndPoint(IPAddress.Loopback, 0), DrainTimeout = TimeSpan.Zero },
+            (options ?? new PostgresOptions()) with { Listen = new IPEndPoint(listen ?? IPAddress.Loopback, 0), DrainTimeout = TimeSpan.Zero },
             new PostgresServices
             {
                 Logins = Logins,

@@ -1,6 +1,9 @@
 using System.Buffers.Binary;
+using System.Net;
+using System.Net.NetworkInformation;
 using System.Net.Sockets;
 using System.Text;
+using Countersign.Fakes.Postgres;
 using Microsoft.Extensions.Time.Testing;
 
 namespace Countersign.Proxy.Postgres.Tests;
@@ -233,6 +236,139 @@ public sealed class HostileTests(ServerFixture server)
                 return false;
             }
         });
+    }
+
+    [Fact]
+    public async Task One_address_gets_so_many_connections_and_others_get_theirs()
+    {
+        await using var gateway = new Gateway(server.Port, new PostgresOptions { MaxPerAddress = 2 }, listen: IPAddress.Any);
+        using var first = await RawClient.LogInAsync(gateway.Port);
+        using (await RawClient.DialAsync(gateway.Port))
+        {
+            using var third = await RawClient.DialAsync(gateway.Port);
+            var refused = await third.ReadAsync();
+            Assert.Equal(("53300", "FATAL"), (refused.Field('C'), refused.Field('S')));
+            Assert.Null(await third.TryReadAsync());
+
+            // From 127.0.0.2, which is another address.
+            using var other = await RawClient.DialAsync(gateway.Port, from: "127.0.0.2");
+            await other.SendAsync(RawClient.Startup(3 << 16, "user", Gateway.User, "database", Gateway.Connection));
+            await other.AuthenticateAsync(Gateway.Secret);
+            other.Query("select 1");
+            Assert.Equal("TDCZ", (await other.RunAsync()).Types());
+        }
+
+        first.Query("select 1");
+        Assert.Equal("TDCZ", (await first.RunAsync()).Types());
+    }
+
+    [Fact]
+    public async Task So_many_handshakes_are_under_way_at_once_and_sessions_do_not_count_as_such()
+    {
+        await using var gateway = new Gateway(server.Port, new PostgresOptions { MaxHandshakes = 2, HandshakeTimeout = TimeSpan.FromSeconds(3) });
+        using var one = await RawClient.LogInAsync(gateway.Port);
+        using var two = await RawClient.LogInAsync(gateway.Port);
+        using var silent = await RawClient.DialAsync(gateway.Port);
+        using var half = await RawClient.DialAsync(gateway.Port);
+        using (var third = await RawClient.DialAsync(gateway.Port))
+        {
+            Assert.Equal("53300", (await third.ReadAsync()).Field('C'));
+        }
+
+        one.Query("select 1");
+        Assert.Equal("TDCZ", (await one.RunAsync()).Types());
+
+        // The deadline frees their places.
+        Assert.Null(await silent.TryReadAsync());
+        Assert.Null(await half.TryReadAsync());
+        await Until.TrueAsync(async () =>
+        {
+            try
+            {
+                using var client = await RawClient.LogInAsync(gateway.Port);
+                return true;
+            }
+            catch (Exception error) when (error is InvalidOperationException or SocketException)
+            {
+                return false;
+            }
+        });
+    }
+
+    [Theory]
+    [InlineData(new byte[] { 0x70, 0, 0, 0, 9, 0, 0, 0, 0, 0 })]
+    [InlineData(new byte[] { 0x51, 0, 0, 0, 5, 0 })]
+    [InlineData(new byte[] { 0xff, 0xfe, 0xfd, 0xfc, 0xfb, 0xfa, 0xf9 })]
+    [InlineData(new byte[] { 0x70, 0x7f, 0xff, 0xff, 0xff })]
+    [InlineData(new byte[] { 0x70, 0xff, 0xff, 0xff, 0xff })]
+    [InlineData(new byte[] { 0x47, 0x45, 0x54, 0x20, 0x2f, 0x20, 0x48, 0x54, 0x54, 0x50 })]
+    public async Task Garbage_behind_the_startup_packet_ends_that_connection_alone(byte[] garbage)
+    {
+        await using var gateway = new Gateway(server.Port);
+        using var other = await RawClient.LogInAsync(gateway.Port);
+        using var client = await RawClient.DialAsync(gateway.Port);
+        await client.SendAsync(RawClient.Startup(3 << 16, "user", Gateway.User, "database", Gateway.Connection).Concat(garbage).ToArray());
+        Assert.Equal('R', (await client.ReadAsync()).Type);
+        var refused = await client.ReadAsync();
+        Assert.Equal("FATAL", refused.Field('S'));
+        Assert.Contains(refused.Field('C'), new[] { "08P01", "54000", "28000" });
+        Assert.Null(await client.TryReadAsync());
+        Assert.Single(gateway.Recorder.Sessions);
+        other.Query("select 1");
+        Assert.Equal("TDCZ", (await other.RunAsync()).Types());
+    }
+
+    [Fact]
+    public async Task A_client_of_another_host_must_use_tls()
+    {
+        // The machine's own address: what comes from there doesn't come from loopback.
+        var own = NetworkInterface.GetAllNetworkInterfaces().SelectMany(each => each.GetIPProperties().UnicastAddresses)
+            .Select(each => each.Address).FirstOrDefault(each => each.AddressFamily == AddressFamily.InterNetwork && !IPAddress.IsLoopback(each));
+        Assert.SkipWhen(own is null, "this machine has no address but loopback");
+        var (authority, leaf) = TestCertificates.Make("localhost");
+        await using var gateway = new Gateway(server.Port, new PostgresOptions { Certificate = leaf }, listen: IPAddress.Any);
+        using (var plain = await RawClient.DialAsync(gateway.Port, own!.ToString()))
+        {
+            await plain.SendAsync(RawClient.Startup(3 << 16, "user", Gateway.User, "database", Gateway.Connection));
+            var refused = await plain.ReadAsync();
+            Assert.Equal(("28000", "FATAL"), (refused.Field('C'), refused.Field('S')));
+            Assert.Contains("TLS", refused.Field('M'), StringComparison.Ordinal);
+            Assert.Null(await plain.TryReadAsync());
+        }
+
+        var root = System.IO.Path.GetTempFileName();
+        await File.WriteAllTextAsync(root, authority.ExportCertificatePem());
+        var output = await PostgresServer.RunAsync(
+            "psql",
+            ["-X", "-A", "-t", "-c", "select 'in'", $"host=localhost hostaddr={own} port={gateway.Port} user={Gateway.User} dbname=demo sslmode=verify-full sslrootcert={root} gssencmode=disable"],
+            new Dictionary<string, string> { ["PGPASSWORD"] = Gateway.Secret });
+        Assert.Equal("in\n", output);
+        File.Delete(root);
+    }
+
+    [Fact]
+    public async Task Executing_what_a_failed_query_left_behind_does_not_reach_a_server_that_it_crashes()
+    {
+        // Found by random scripts and made smaller: sent directly to PostgreSQL 15 this is a segmentation fault, which ends every session of the server.
+        await using var own = await PostgresServer.StartAsync();
+        await using var gateway = new Gateway(own.Port);
+        using var other = await RawClient.LogInAsync(gateway.Port);
+        for (var attempt = 0; attempt < 5; attempt++)
+        {
+            using var client = await RawClient.LogInAsync(gateway.Port);
+            client.Query("create temp table conf(a int)").Query("begin; insert into conf values (3)").Query("fetch 2 from c").Query("select count(*) from conf").Execute("", 1).Sync();
+            await client.FlushAsync();
+            foreach (var expected in new[] { "CZ", "CCZ", "EZ", "EZ" })
+            {
+                Assert.Equal(expected, (await client.ReadToReadyAsync()).Types());
+            }
+
+            Assert.Equal("34000", (await client.ReadToReadyAsync()).Error().Field('C'));
+        }
+
+        other.Query("select 1");
+        Assert.Equal("TDCZ", (await other.RunAsync()).Types());
+        Assert.DoesNotContain("signal 11", await own.ReadLogAsync(), StringComparison.Ordinal);
     }
 
     [Fact]

@@ -34,10 +34,15 @@ internal sealed class RawClient : IDisposable
 
     public Socket Socket => _socket;
 
-    public static async Task<RawClient> DialAsync(int port)
+    public static async Task<RawClient> DialAsync(int port, string address = "127.0.0.1", string? from = null)
     {
         var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
-        await socket.ConnectAsync("127.0.0.1", port);
+        if (from is not null)
+        {
+            socket.Bind(new System.Net.IPEndPoint(System.Net.IPAddress.Parse(from), 0));
+        }
+
+        await socket.ConnectAsync(address, port);
         return new RawClient(socket);
     }
 

@@ -165,6 +165,7 @@ public sealed class FormatTests
                 Request = approved ? "apr_1" : null,
                 Grant = approved ? "g" : null,
                 Approvers = approved ? [new RecordedApprover("per_b", Valid(text), DateTimeOffset.UnixEpoch.AddSeconds(Math.Abs(number % 1_000_000)))] : [],
+                BreakGlass = approved && number % 2 == 0,
             };
             var read = JsonSerializer.Deserialize<OperationEntry>(Written(writer => EntryJson.Write(writer, operation)), JsonSerializerOptions.Web)!;
             Assert.Equal(JsonSerializer.Serialize(operation), JsonSerializer.Serialize(read));
@@ -179,6 +180,9 @@ public sealed class FormatTests
         Assert.Equal(
             """{"operation":1,"kind":"query","text":"SELECT 1","parameters":["a",null],"decision":"allow","rules":["base/reads"],"bundleVersion":3,"message":"m","digest":"d","request":"r","grant":"g","approvers":[{"person":"per_b","name":"Bob","at":"1970-01-01T00:00:00+00:00"}]}""",
             Encoding.UTF8.GetString(Written(writer => EntryJson.Write(writer, operation))));
+        Assert.Equal(
+            """{"operation":1,"kind":"query","text":"SELECT 1","decision":"allow","rules":["base/reads"],"bundleVersion":3,"breakGlass":true}""",
+            Encoding.UTF8.GetString(Written(writer => EntryJson.Write(writer, Make.Operation(1) with { BreakGlass = true }))));
         Assert.Equal(
             """{"operation":1,"outcome":"ok","rows":1,"bytes":20,"durationMicroseconds":0}""",
             Encoding.UTF8.GetString(Written(writer => EntryJson.Write(writer, Make.Completion(1)))));

@@ -1,11 +1,13 @@
 using System.Net;
 using System.Net.Http.Headers;
 using System.Net.Http.Json;
+using Countersign.Approval.Contracts;
 using Countersign.Identity.Contracts;
 using Countersign.Platform.Embedded;
 using Countersign.Platform.Hosting;
 using Countersign.Platform.Ports;
 using Countersign.Platform.Tokens;
+using Countersign.Policy.Bundles;
 using Countersign.Policy.Contracts;
 using Countersign.Proxy.Path.Record;
 using Countersign.Recorder.Contracts;
@@ -14,6 +16,7 @@ using Countersign.Recorder.Host;
 using Countersign.Recorder.Verify;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
@@ -28,6 +31,12 @@ public class ServiceTests : IAsyncLifetime
     private readonly TestFolder _folder = new();
     private WebApplication _app = null!;
     private HttpClient _client = null!;
+
+    // What identity and policy would say.
+    private readonly HashSet<string> _enrolled = ["per_auditor"];
+    private bool _identityIsDown;
+    private int _asked;
+    private BundleEnvelope? _bundle;
 
     public async ValueTask InitializeAsync()
     {
@@ -86,6 +95,90 @@ public class ServiceTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_token_that_was_made_before_a_withdrawal_reads_nothing_of_others()
+    {
+        await RecordAsync("ses_alice", "per_alice", 1);
+        await RecordAsync("ses_gone", "per_gone", 1);
+        await UntilAsync(() => GetAsync<List<SessionView>>("recorder/v1/sessions", Token("per_auditor", enrolled: true)), found => found.Count == 2);
+        var gone = Token("per_gone", enrolled: true);
+        Assert.Equal(["ses_gone"], (await GetAsync<List<SessionView>>("recorder/v1/sessions", gone)).Select(session => session.Id));
+        Assert.Equal(HttpStatusCode.Forbidden, await StatusAsync("recorder/v1/operations?person=per_alice", gone));
+        Assert.Equal(HttpStatusCode.NotFound, await StatusAsync("recorder/v1/sessions/ses_alice/entries", gone));
+        Assert.DoesNotContain("ses_alice", System.Text.Encoding.UTF8.GetString(await BytesAsync("recorder/v1/export", gone)), StringComparison.Ordinal);
+
+        // The answer is kept for seconds; somebody else's isn't there when identity is away, and then nobody reads others'.
+        var before = _asked;
+        Assert.Equal(HttpStatusCode.NotFound, await StatusAsync("recorder/v1/sessions/ses_alice/entries", gone));
+        Assert.Equal(before, _asked);
+        _identityIsDown = true;
+        Assert.Equal(HttpStatusCode.ServiceUnavailable, await StatusAsync("recorder/v1/sessions/ses_alice/entries", Token("per_other", enrolled: true)));
+        Assert.Equal(HttpStatusCode.OK, await StatusAsync("recorder/v1/sessions/ses_gone/entries", gone));
+    }
+
+    [Theory]
+    [InlineData(null, false, false)]
+    [InlineData("", false, false)]
+    [InlineData("retention_days: 400\n", true, false)]
+    [InlineData("retention_days: 10\n", true, true)]
+    [InlineData("retention_days: 10\n", false, false)]
+    public async Task Payloads_are_deleted_after_the_days_that_two_people_agreed_to_and_never_else(string? setting, bool approved, bool deleted)
+    {
+        await RecordAsync("ses_old", "per_alice", 3);
+        var host = _app.Services.GetRequiredService<LogHost>();
+        var clock = new Microsoft.Extensions.Time.Testing.FakeTimeProvider(DateTimeOffset.UtcNow.AddDays(30));
+        if (setting is not null)
+        {
+            _bundle = Bundle(setting, approved);
+        }
+
+        var retention = new ApprovedRetention(
+            _app.Services.GetRequiredKeyedService<IServiceClients>(AppIds.Recorder), _app.Services.GetRequiredService<ITrustedKeys>(),
+            Microsoft.Extensions.Options.Options.Create(new RecorderOptions { Data = Path.Combine(_folder.Path, "recorder") }), clock);
+        if (setting is { Length: > 0 } && !approved)
+        {
+            await Assert.ThrowsAsync<BundleRejectedException>(() => retention.EraseBeforeAsync(default));
+            return;
+        }
+
+        var before = await retention.EraseBeforeAsync(default);
+        Assert.Equal(deleted, before is { } day && host.Log.Erase(day) > 0);
+        if (deleted)
+        {
+            // An older bundle that kept for less is not believed any more.
+            _bundle = Bundle("retention_days: 1\n", approved: true, version: 1);
+            await Assert.ThrowsAsync<BundleRejectedException>(() => retention.EraseBeforeAsync(default));
+            _bundle = Bundle("retention_days: 1\n", approved: true, version: 9);
+            var least = new ApprovedRetention(
+                _app.Services.GetRequiredKeyedService<IServiceClients>(AppIds.Recorder), _app.Services.GetRequiredService<ITrustedKeys>(),
+                Microsoft.Extensions.Options.Options.Create(new RecorderOptions { Data = Path.Combine(_folder.Path, "recorder"), KeepAtLeast = TimeSpan.FromDays(20) }), clock);
+            Assert.Equal(clock.GetUtcNow().AddDays(-20), await least.EraseBeforeAsync(default));
+        }
+    }
+
+    private BundleEnvelope Bundle(string setting, bool approved, long version = 5)
+    {
+        var documents = new[] { new BundleDocument("s.yaml", "apiVersion: countersign/v1\nkind: Settings\nname: s\n" + setting) };
+        var payload = BundleCodec.Encode(new Bundle { Version = version, CreatedAt = DateTimeOffset.UtcNow, Documents = documents });
+        var now = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
+        var grant = new GrantClaims
+        {
+            Id = "g",
+            Issuer = AppIds.Approval,
+            Request = "apr_1",
+            Kind = RequestKind.Bundle,
+            Person = "per_alice",
+            Connection = "",
+            Digests = [BundleCodec.Digest(payload)],
+            AllOf = [new RequestRequirement(["enrolled"], 1)],
+            Approvers = approved ? [new GrantApprover("per_bob", "bob", now)] : [],
+            IssuedAt = now,
+            ExpiresAt = now + 600,
+        };
+        var signed = _app.Services.GetRequiredKeyedService<SigningKey>(AppIds.Approval).Sign(TokenTypes.Grant, grant);
+        return new BundleSigner(_app.Services.GetRequiredKeyedService<SigningKey>(AppIds.Policy)).Seal(payload, version, signed, DateTimeOffset.UtcNow);
+    }
+
+    [Fact]
     public async Task People_read_their_own_and_enrolled_people_all()
     {
         await RecordAsync("ses_alice", "per_alice", 2);
@@ -109,6 +202,60 @@ public class ServiceTests : IAsyncLifetime
         var report = await VerifyAsync(own, await TextAsync("recorder/v1/key", null), null);
         Assert.True(report.Verified);
         Assert.True(report.Summary.Omitted > 0);
+    }
+
+    [Fact]
+    public async Task Served_tiles_have_the_root_of_the_checkpoint()
+    {
+        await RecordAsync("ses_tiles", "per_alice", 300);
+        var auditor = Token("per_auditor", enrolled: true);
+        var note = await UntilAsync(() => TextAsync("recorder/v1/log/checkpoint", null), found => long.Parse(found.Split('\n')[1], System.Globalization.CultureInfo.InvariantCulture) > 600);
+        var size = int.Parse(note.Split('\n')[1], System.Globalization.CultureInfo.InvariantCulture);
+
+        // RFC 6962 by hand, over what the tiles say.
+        var leaves = new List<byte[]>();
+        for (var tile = 0; tile * 256 < size; tile++)
+        {
+            var width = Math.Min(256, size - (tile * 256));
+            var path = $"{tile:000}{(width < 256 ? $".p/{width}" : "")}";
+            var hashes = await BytesAsync($"recorder/v1/log/tile/0/{path}", null);
+            Assert.Equal(width * 32, hashes.Length);
+            leaves.AddRange(hashes.Chunk(32));
+            var bundle = await BytesAsync($"recorder/v1/log/tile/entries/{path}", auditor);
+            var at = 0;
+            for (var index = 0; index < width; index++)
+            {
+                var length = (bundle[at] << 8) | bundle[at + 1];
+                Assert.Equal(leaves[(tile * 256) + index], System.Security.Cryptography.SHA256.HashData([0, .. bundle.AsSpan(at + 2, length)]));
+                at += 2 + length;
+            }
+
+            Assert.Equal(bundle.Length, at);
+        }
+
+        Assert.Equal(note.Split('\n')[2], Convert.ToBase64String(Root(leaves)));
+        var above = await BytesAsync($"recorder/v1/log/tile/1/000.p/{size / 256}", null);
+        Assert.Equal(above, leaves.Chunk(256).Where(chunk => chunk.Length == 256).SelectMany(chunk => Root(chunk)).ToArray());
+
+        Assert.Equal(HttpStatusCode.OK, await StatusAsync("recorder/v1/log/tile/0/000.p/7", null));
+        foreach (var path in new[] { "0/0", "0/999", "0/x000/000", "0/000.p/256", "0/000.p/0", "0/000.p/07", "0/000/", "1/000", "7/000.p/1", "8/000", "0/-01", "entries/x" })
+        {
+            Assert.Equal((path, HttpStatusCode.NotFound), (path, await StatusAsync($"recorder/v1/log/tile/{path}", auditor)));
+        }
+
+        Assert.Equal(HttpStatusCode.Unauthorized, await StatusAsync("recorder/v1/log/tile/entries/000", null));
+        Assert.Equal(HttpStatusCode.Forbidden, await StatusAsync("recorder/v1/log/tile/entries/000", Token("per_alice", enrolled: false)));
+    }
+
+    private static byte[] Root(IReadOnlyList<byte[]> leaves)
+    {
+        if (leaves.Count == 1)
+        {
+            return leaves[0];
+        }
+
+        var split = (int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)leaves.Count) / 2;
+        return System.Security.Cryptography.SHA256.HashData([1, .. Root([.. leaves.Take(split)]), .. Root([.. leaves.Skip(split)])]);
     }
 
     [Fact]
@@ -172,6 +319,12 @@ public class ServiceTests : IAsyncLifetime
         var app = builder.Build();
         app.UseCountersignHosting();
         app.MapRecorderService();
+        app.MapGet("/identity/v1/persons/{id}/standing", (string id) =>
+        {
+            _asked++;
+            return _identityIsDown ? Results.StatusCode(503) : Results.Json(new PersonStanding(id, id, _enrolled.Contains(id), false, [], [id], false));
+        });
+        app.MapGet("/policy/v1/bundle", () => _bundle is null ? Results.NotFound() : Results.Json(_bundle));
         await app.StartAsync();
         return app;
     }
@@ -194,7 +347,7 @@ public class ServiceTests : IAsyncLifetime
     }
 
     private async Task PublishAsync(AuditEvent audit) => await _app.Services.GetRequiredService<IEventBus>()
-        .PublishAsync(Topics.Audit, audit.Id, "countersign.audit", Make.Json(audit), default);
+        .PublishAsync(Topics.Audit, audit.Id, "countersign.audit", OcsfEvents.Write(audit), default);
 
     private string Token(string person, bool enrolled)
     {

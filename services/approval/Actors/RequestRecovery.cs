@@ -84,9 +84,9 @@ internal sealed partial class RequestRecovery(
         }
     }
 
-    [LoggerMessage(3001, LogLevel.Information, "{Count} approval requests are known, {Left} workflows have something left to do")]
+    [LoggerMessage(2501, LogLevel.Information, "{Count} approval requests are known, {Left} workflows have something left to do")]
     private partial void LogRecovered(int count, int left);
 
-    [LoggerMessage(3002, LogLevel.Warning, "{Type} {Id} could not be woken")]
+    [LoggerMessage(2502, LogLevel.Warning, "{Type} {Id} could not be woken")]
     private partial void LogNotWoken(Exception error, string type, string id);
 }

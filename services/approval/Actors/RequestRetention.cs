@@ -75,9 +75,9 @@ internal sealed partial class RequestSweeper(
         }
     }
 
-    [LoggerMessage(3011, LogLevel.Information, "{Count} approval requests that were over and old were deleted")]
+    [LoggerMessage(2531, LogLevel.Information, "{Count} approval requests that were over and old were deleted")]
     private partial void LogDeleted(int count);
 
-    [LoggerMessage(3012, LogLevel.Warning, "Old approval requests could not be deleted; they are looked at again later")]
+    [LoggerMessage(2532, LogLevel.Warning, "Old approval requests could not be deleted; they are looked at again later")]
     private partial void LogNotSwept(Exception error);
 }

@@ -21,7 +21,7 @@ public static class StateStoreDocuments
     /// <summary>Reads one.</summary>
     /// <exception cref="PortUnavailableException">The store can't be reached, or what it has can't be read.</exception>
     public static async ValueTask<Stored<TDocument>?> LoadAsync<TDocument>(
-        this IStateStore store, string collection, string key, CancellationToken cancellation)
+        this IDocumentStore store, string collection, string key, CancellationToken cancellation)
         where TDocument : class
     {
         ArgumentNullException.ThrowIfNull(store);
@@ -31,7 +31,7 @@ public static class StateStoreDocuments
 
     /// <summary>Writes one.</summary>
     public static ValueTask<bool> SaveAsync<TDocument>(
-        this IStateStore store, string collection, string key, TDocument document, string? etag, CancellationToken cancellation)
+        this IDocumentStore store, string collection, string key, TDocument document, string? etag, CancellationToken cancellation)
         where TDocument : class
     {
         ArgumentNullException.ThrowIfNull(store);

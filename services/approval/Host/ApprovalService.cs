@@ -1,8 +1,11 @@
 using Countersign.Approval.Actors;
+using Countersign.Approval.Actors.Dapr;
 using Countersign.Approval.Grants;
 using Countersign.Approval.Host.Pages;
 using Countersign.Approval.Workflow;
+using Countersign.Platform.Dapr;
 using Countersign.Platform.Embedded;
+using Countersign.Platform.Hosting;
 using Countersign.Platform.Ports;
 using Countersign.Platform.Postgres;
 using Countersign.Platform.Tokens;
@@ -20,7 +23,7 @@ public static class ApprovalService
         builder.AddPostgresStorage(AppIds.Approval);
         var services = builder.Services;
         var section = builder.Configuration.GetSection("Countersign:Approval");
-        services.AddOptions<ApprovalOptions>().Bind(section).ValidateOnStart();
+        services.AddOptions<ApprovalOptions>().BindChecked(section).ValidateOnStart();
         services.AddSingleton<IValidateOptions<ApprovalOptions>, ApprovalOptionsCheck>();
         services.AddSingleton(provider =>
         {
@@ -48,8 +51,18 @@ public static class ApprovalService
         services.AddOpenApi(ApprovalEndpoints.DocumentName, ApprovalEndpoints.Describe);
 
         // The silo is configured before options can be validated; what is out of range fails at start with all other errors.
-        var options = section.Get<ApprovalOptions>() ?? new ApprovalOptions();
-        builder.AddApprovalActors(options.SiloPort is >= 0 and <= 65_535 ? options.SiloPort : 0, Settings(options));
+        var options = new ApprovalOptions();
+        section.BindChecked(options);
+        if (ServicePlatform.IsDapr(builder.Configuration))
+        {
+            var sidecar = DaprOptions.Read(builder.Configuration);
+            builder.AddDaprApprovalActors(sidecar.HttpEndpoint, sidecar.ApiToken, Settings(options));
+        }
+        else
+        {
+            builder.AddApprovalActors(options.SiloPort is >= 0 and <= 65_535 ? options.SiloPort : 0, Settings(options));
+        }
+
         return builder;
     }
 
@@ -66,6 +79,11 @@ public static class ApprovalService
         ArgumentNullException.ThrowIfNull(app);
         ApprovalEndpoints.Map(app);
         RequestPages.Map(app);
+        if (ServicePlatform.IsDapr(app.ServiceProvider.GetRequiredService<IConfiguration>()))
+        {
+            app.MapDaprApprovalActors();
+        }
+
         return app;
     }
 }

@@ -24,7 +24,7 @@ internal sealed partial class RequestEvents(IEventBus bus, ApprovalMetrics metri
                 var id = $"{document.Spec.Id}:{effect.Version}";
                 await PublishAsync(
                     Topics.Approvals, id, Changed, new RequestChanged(id, document.Spec.Id, effect.Version, RequestViews.State(effect.State)), cancellation);
-                await PublishAsync(Topics.Audit, id, Audit, Event(document.Spec, effect, id), cancellation);
+                await bus.PublishAsync(Topics.Audit, id, Audit, OcsfEvents.Write(Event(document.Spec, effect, id)), cancellation);
             }
 
             // Once each: what could not be told is told, and counted, again.
@@ -61,7 +61,7 @@ internal sealed partial class RequestEvents(IEventBus bus, ApprovalMetrics metri
         };
         try
         {
-            await PublishAsync(Topics.Audit, refused.Id, Audit, refused, CancellationToken.None);
+            await bus.PublishAsync(Topics.Audit, refused.Id, Audit, OcsfEvents.Write(refused), CancellationToken.None);
         }
         catch (PortUnavailableException error)
         {
@@ -101,6 +101,6 @@ internal sealed partial class RequestEvents(IEventBus bus, ApprovalMetrics metri
     private async ValueTask PublishAsync<T>(string topic, string id, string type, T data, CancellationToken cancellation) =>
         await bus.PublishAsync(topic, id, type, JsonSerializer.SerializeToUtf8Bytes(data, Json), cancellation);
 
-    [LoggerMessage(3111, LogLevel.Warning, "Events about {Request} could not be published")]
+    [LoggerMessage(2521, LogLevel.Warning, "Events about {Request} could not be published")]
     private partial void LogNotPublished(Exception error, string request);
 }

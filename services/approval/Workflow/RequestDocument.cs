@@ -48,13 +48,6 @@ public sealed record Review(DateTimeOffset DueAt)
     public bool IsOpen => ClosedBy is null;
 }
 
-/// <summary>Who took the approval back.</summary>
-/// <param name="Person">Person id.</param>
-/// <param name="Name">Display name at that time.</param>
-/// <param name="At">Workflow's clock.</param>
-/// <param name="Comment">May be empty.</param>
-public sealed record Revocation(string Person, string Name, DateTimeOffset At, string Comment);
-
 /// <summary>More time, by another request that was approved.</summary>
 /// <param name="Request">That request.</param>
 /// <param name="Until">Until when, at least.</param>

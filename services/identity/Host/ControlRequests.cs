@@ -26,6 +26,7 @@ internal sealed partial class ControlRequests(
     [FromKeyedServices(AppIds.Identity)] IServiceClients clients,
     ITrustedKeys keys,
     PersonDirectory persons,
+    TrustedKeySet trustedKeys,
     Bootstrap bootstrap,
     AuditTrail audit,
     TimeProvider time,
@@ -47,21 +48,23 @@ internal sealed partial class ControlRequests(
     /// <exception cref="IdentityException">Approval refused.</exception>
     /// <exception cref="HttpRequestException">Approval can't be reached.</exception>
     public async Task<RequestedChange> AskAsync(
-        Countersign.Identity.Contracts.AccessTokenClaims caller, string token, IdentityChange change, string reason, CancellationToken cancellation)
+        Countersign.Identity.Contracts.AccessTokenClaims caller, string token, IdentityChange change, string reason, CancellationToken cancellation, string? shown = null)
     {
         var names = (await persons.AllAsync(cancellation)).ToDictionary(pair => pair.Key, pair => pair.Value.Name);
         var digest = change.Digest();
-        var text = change.ToText(names);
+        var text = shown ?? change.ToText(names);
         var ask = new CreateRequest
         {
-            Kind = RequestKind.Enrolment,
+            Kind = KindOf(change),
             Assertion = token,
             Operations = [new RequestedOperation(digest, text, [])],
             AllOf = [new RequestRequirement([EnrolledGroup], 1)],
             Rules = ["identity.change"],
-            Message = "Who counts as whom changes only when a second person agrees.",
+            Message = change.Kind == ChangeKinds.Keys
+                ? "Service keys were enrolled or removed on a host. Compare them with what you know of the hosts before you agree."
+                : "Who counts as whom changes only when a second person agrees.",
             Reason = reason,
-            Context = new Dictionary<string, string> { ["document"] = change.ToDocument() },
+            Context = change.Kind == ChangeKinds.Keys ? new Dictionary<string, string>() : new Dictionary<string, string> { ["document"] = change.ToDocument() },
             TimeoutSeconds = TimeoutSeconds,
             GrantLifetimeSeconds = GrantLifetimeSeconds,
         };
@@ -174,7 +177,15 @@ internal sealed partial class ControlRequests(
             var signer = await keys.GetAsync(AppIds.Approval, cancellation);
             var grant = await signer.VerifyAsync<GrantClaims>(answer.Grant, TokenTypes.Grant, AppIds.Approval, null, time.GetUtcNow());
             await CheckAsync(grant, pending, cancellation);
-            await persons.ApplyAsync(pending.Change, pending.Request, cancellation);
+            if (pending.Change.Kind == ChangeKinds.Keys)
+            {
+                await trustedKeys.ApproveAsync(pending.Change, pending.Request, cancellation);
+            }
+            else
+            {
+                await persons.ApplyAsync(pending.Change, pending.Request, cancellation);
+            }
+
             await EndAsync(pending, Applied, string.Join(", ", grant.Approvers.Select(approver => approver.Name)), cancellation);
         }
         catch (Exception error) when (error is TokenRejectedException or IdentityException)
@@ -183,10 +194,15 @@ internal sealed partial class ControlRequests(
         }
     }
 
+    /// <summary>What approval calls a change of this kind.</summary>
+    internal static RequestKind KindOf(IdentityChange change) => change.Kind is ChangeKinds.Link or ChangeKinds.Unlink or ChangeKinds.Distinct or ChangeKinds.ServiceAccount or ChangeKinds.Owners
+        ? RequestKind.IdentityLink
+        : change.Kind == ChangeKinds.Keys ? RequestKind.Key : RequestKind.Enrolment;
+
     /// <summary>A grant for anything else, or by nobody else, changes nothing.</summary>
     private async ValueTask CheckAsync(GrantClaims grant, PendingChange pending, CancellationToken cancellation)
     {
-        if (grant.Kind != RequestKind.Enrolment || grant.Request != pending.Request || grant.Person != pending.Requester
+        if (grant.Kind != KindOf(pending.Change) || grant.Request != pending.Request || grant.Person != pending.Requester
             || grant.Digests is not [var digest] || digest != pending.Digest || pending.Change.Digest() != digest)
         {
             throw new TokenRejectedException("the grant is for something else");

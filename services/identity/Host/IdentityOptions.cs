@@ -1,5 +1,6 @@
 using Countersign.Identity.Federation;
 using Countersign.Identity.Federation.DevIssuer;
+using Countersign.Platform.Hosting;
 using Microsoft.Extensions.Hosting;
 
 namespace Countersign.Identity.Host;
@@ -7,6 +8,8 @@ namespace Countersign.Identity.Host;
 /// <summary>Options of identity, read once and checked all at once at start.</summary>
 public sealed class IdentityOptions
 {
+    private IReadOnlyList<string> _unreadable = [];
+
     /// <summary>Where people and services reach the host: <c>Countersign:BaseUrl</c>.</summary>
     public string BaseUrl { get; set; } = "";
     /// <summary>Data directory: <c>Countersign:Data</c>.</summary>
@@ -22,11 +25,12 @@ public sealed class IdentityOptions
     public static IdentityOptions Read(IConfiguration configuration)
     {
         var options = new IdentityOptions();
-        configuration.GetSection("Countersign:Identity").Bind(options);
+        List<string> unreadable = [.. configuration.GetSection("Countersign:Identity").BindChecked(options)];
         var section = configuration.GetSection("Countersign");
         options.BaseUrl = section["BaseUrl"] ?? "";
         options.Data = section["Data"] ?? options.Data;
-        section.GetSection("DevIssuer").Bind(options.DevIssuer);
+        unreadable.AddRange(section.GetSection("DevIssuer").BindChecked(options.DevIssuer));
+        options._unreadable = unreadable;
         if (options.DevIssuer.Enabled && options.Provider.Issuer.Length == 0 && options.BaseUrl.Length > 0)
         {
             options.Provider.Issuer = DevIssuerService.IssuerOf(options.BaseUrl);
@@ -38,7 +42,7 @@ public sealed class IdentityOptions
     /// <summary>Everything that is wrong, for people.</summary>
     public IReadOnlyList<string> Errors(IHostEnvironment environment)
     {
-        var errors = new List<string>();
+        var errors = new List<string>(_unreadable);
         if (!Uri.TryCreate(BaseUrl, UriKind.Absolute, out var baseUrl) || !ProviderMetadata.IsSafe(baseUrl) || baseUrl.PathAndQuery != "/")
         {
             errors.Add("Countersign:BaseUrl must be the https origin under which this host is reached, without a path (http is for loopback only).");

@@ -38,6 +38,7 @@ public static class IdentityService
         AddFederation(services, options);
         services.AddSingleton<Beacon>();
         services.AddSingleton<RemovalReviews>();
+        services.AddSingleton<TrustedKeySet>();
         services.AddSingleton<PersonLifecycle>();
         services.AddSingleton<ControlRequests>();
         services.AddSingleton(provider => new BusSubscription(

@@ -56,6 +56,17 @@ internal static class PersonRoutes
             => lifecycle.WithdrawEnrolmentAsync(Person(context), context.GetCaller().Token, id, Reason(reason), cancellation));
         own.MapPost("/persons/{id}/enable", EnableAsync);
         own.MapPost("/persons/{id}/links", LinkAsync);
+        own.MapGet("/keys", async (HttpContext context, PersonLifecycle lifecycle, TrustedKeySet keys, CancellationToken cancellation) =>
+        {
+            await lifecycle.RequireEnrolledAsync(Person(context), cancellation);
+            return await keys.ViewAsync(cancellation);
+        });
+        own.MapPost("/keys/approval", async (AskChange? ask, HttpContext context, PersonLifecycle lifecycle, TrustedKeySet keys, ControlRequests changes, CancellationToken cancellation) =>
+        {
+            await lifecycle.RequireEnrolledAsync(Person(context), cancellation);
+            var (change, text) = await keys.ProposeAsync(cancellation);
+            return Results.Accepted(value: await changes.AskAsync(Person(context), context.GetCaller().Token, change, Reason(ask?.Reason), cancellation, text));
+        });
         own.MapPost("/service-accounts", AddServiceAccountAsync);
         own.MapPost("/service-accounts/{id}/owners", SetOwnersAsync);
 

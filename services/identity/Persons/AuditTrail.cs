@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Countersign.Platform.Ports;
 using Countersign.Recorder.Contracts;
 
@@ -13,7 +12,6 @@ public sealed class AuditTrail(IStateStore store, IEventBus bus, IdentityMetrics
     /// <summary>CloudEvents type of audit events.</summary>
     public const string EventType = "countersign.audit";
 
-    private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
     private readonly Documents<AuditEvent> _outbox = new(store, "audit-outbox");
 
     /// <summary>Records that something happened or was refused.</summary>
@@ -61,7 +59,7 @@ public sealed class AuditTrail(IStateStore store, IEventBus bus, IdentityMetrics
     {
         try
         {
-            await bus.PublishAsync(Topics.Audit, audit.Id, EventType, JsonSerializer.SerializeToUtf8Bytes(audit, Json), cancellation);
+            await bus.PublishAsync(Topics.Audit, audit.Id, EventType, OcsfEvents.Write(audit), cancellation);
         }
         catch (PortUnavailableException)
         {

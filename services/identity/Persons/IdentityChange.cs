@@ -21,6 +21,8 @@ public static class ChangeKinds
     public const string ServiceAccount = "service-account";
     /// <summary>Sets the owners of a service account, persons and a team.</summary>
     public const string Owners = "owners";
+    /// <summary>Says that the set of service keys that is enrolled is the right one.</summary>
+    public const string Keys = "keys";
     /// <summary>Removal: takes everything from a person.</summary>
     public const string Disable = "disable";
     /// <summary>Removal: takes the right to decide from a person.</summary>

@@ -148,7 +148,7 @@ public sealed class BundleVerifier(ITrustedKeys trusted)
     {
         Require(grant.Kind == RequestKind.Bundle, "the grant is for something else than a bundle");
         Require(grant.Digests is [var approved] && approved == digest, "another payload was approved");
-        Require(!grant.BreakGlass && grant.Window is null, "the grant is for something else than a bundle");
+        Require(!grant.BreakGlass && grant.Window is null && grant.Extends is null, "the grant is for something else than a bundle");
         if (!grant.Removal)
         {
             RequireApprovers(grant);

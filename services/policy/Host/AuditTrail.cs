@@ -77,5 +77,5 @@ internal sealed class AuditTrail(IEventBus bus, PolicyMetrics metrics)
         cancellation);
 
     private ValueTask PublishAsync(AuditEvent happened, CancellationToken cancellation) =>
-        bus.PublishAsync(Topics.Audit, happened.Id, Audit, JsonSerializer.SerializeToUtf8Bytes(happened, Json), cancellation);
+        bus.PublishAsync(Topics.Audit, happened.Id, Audit, OcsfEvents.Write(happened), cancellation);
 }

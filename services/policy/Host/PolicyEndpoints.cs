@@ -48,6 +48,12 @@ internal static class PolicyEndpoints
                     ? Results.Json(change.View, Json)
                     : Problems.Result(404, "unknown-change", "There is no change with that request that you may see."))
             .RequireCaller(AppIds.Policy, Callers.Persons);
+        api.MapGet("/sod-report", async (long? since, HttpContext http, PolicyState state, SegregationReports reports, Readers readers) =>
+            {
+                await readers.RequireEnrolledAsync(http.GetCaller().Person!, http.RequestAborted);
+                return state.Unusable is { } reason ? throw new PortUnavailableException(reason) : Results.Json(await reports.MakeAsync(since, http.RequestAborted), Json);
+            })
+            .RequireCaller(AppIds.Policy, Callers.Persons);
         api.MapPost("/check", async (HttpContext http, Questions questions) => Results.Json(questions.Check(await BodyAsync<PolicyDocuments>(http)), Json))
             .RequireCaller(AppIds.Policy, Callers.Persons).WithRequestBodyLimit(LargeBody);
         api.MapPost("/test", async (HttpContext http, Questions questions) =>

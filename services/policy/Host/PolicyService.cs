@@ -16,7 +16,7 @@ public static class PolicyService
         ArgumentNullException.ThrowIfNull(builder);
         builder.AddPostgresStorage(AppIds.Policy);
         var services = builder.Services;
-        services.AddOptions<PolicyOptions>().Bind(builder.Configuration.GetSection("Countersign:Policy")).ValidateOnStart();
+        services.AddOptions<PolicyOptions>().BindChecked(builder.Configuration.GetSection("Countersign:Policy")).ValidateOnStart();
         services.AddSingleton<IValidateOptions<PolicyOptions>, PolicyOptionsCheck>();
         services.AddSingleton(provider => new BundleStore(provider.GetRequiredKeyedService<IStateStore>(AppIds.Policy)));
         services.AddSingleton(provider => new BundleSigner(provider.GetRequiredKeyedService<SigningKey>(AppIds.Policy)));
@@ -29,6 +29,7 @@ public static class PolicyService
         services.AddSingleton<AuditTrail>();
         services.AddSingleton<RemovalRules>();
         services.AddSingleton<Readers>();
+        services.AddSingleton<SegregationReports>();
         services.AddSingleton<ChangeService>();
         services.AddSingleton<Questions>();
         services.AddHostedService(provider => provider.GetRequiredService<PolicyState>());

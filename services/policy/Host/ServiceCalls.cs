@@ -43,6 +43,13 @@ internal sealed class ServiceCalls([FromKeyedServices(AppIds.Policy)] IServiceCl
         return standing is null || standing.Person == person ? standing : throw new PortUnavailableException("Identity answered for another person.");
     }
 
+    /// <summary>Everybody that identity knows.</summary>
+    public async Task<IReadOnlyList<PersonView>> PersonsAsync(CancellationToken cancellation)
+    {
+        using var response = await SendAsync(AppIds.Identity, client => client.GetAsync(new Uri("v1/persons", UriKind.Relative), cancellation));
+        return await ReadAsync<List<PersonView>>(AppIds.Identity, response, cancellation);
+    }
+
     /// <summary>What a text does.</summary>
     public async ValueTask<OperationFacts> FactsAsync(string protocol, string text, CancellationToken cancellation) =>
         await PostAsync<FactsRequest, OperationFacts>(AppIds.Proxy, "v1/facts", new FactsRequest(protocol, text), cancellation);

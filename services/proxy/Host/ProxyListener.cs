@@ -8,6 +8,7 @@ using Countersign.Proxy.Path.Hold;
 using Countersign.Proxy.Path.Record;
 using Countersign.Proxy.Postgres;
 using Countersign.Proxy.Postgres.Catalog;
+using Countersign.Proxy.Postgres.Gateway;
 using Countersign.Proxy.Postgres.Ports;
 using Countersign.Proxy.Sql;
 using Microsoft.Extensions.Options;
@@ -26,6 +27,9 @@ internal sealed class ProxyListener(
     /// <summary>Where PostgreSQL clients connect; null before the start.</summary>
     public IPEndPoint? PostgresEndPoint => _postgres?.EndPoint;
 
+    /// <summary>Reads what is asked for ahead of time; null before the start.</summary>
+    public PostgresAhead? Ahead { get; private set; }
+
     /// <summary>Why the proxy can't take sessions; null where it can.</summary>
     public string? Problem =>
         _postgres is null ? "the PostgreSQL listener is not open"
@@ -38,30 +42,30 @@ internal sealed class ProxyListener(
 
     public Task StartAsync(CancellationToken cancellationToken)
     {
-        _postgres = new PostgresListener(
-            new PostgresOptions
-            {
-                Listen = new IPEndPoint(IPAddress.Parse(_options.PostgresAddress), _options.PostgresPort),
-                Certificate = certificate.Certificate,
-                Intermediates = new X509Certificate2Collection(),
-                ProxyId = _options.Id,
-                MaxSessions = _options.MaxSessions,
-                DrainTimeout = _options.DrainTimeout,
-            },
-            new PostgresServices
-            {
-                Logins = logins,
-                Connections = connections,
-                Admission = admission,
-                Parser = parser,
-                Catalogs = catalogs,
-                Decider = decider,
-                Approvals = approvals,
-                Running = running,
-                Recorder = recorder,
-                Clock = clock,
-            },
-            logger);
+        var settings = new PostgresOptions
+        {
+            Listen = new IPEndPoint(IPAddress.Parse(_options.PostgresAddress), _options.PostgresPort),
+            Certificate = certificate.Certificate,
+            Intermediates = new X509Certificate2Collection(),
+            ProxyId = _options.Id,
+            MaxSessions = _options.MaxSessions,
+            DrainTimeout = _options.DrainTimeout,
+        };
+        var services = new PostgresServices
+        {
+            Logins = logins,
+            Connections = connections,
+            Admission = admission,
+            Parser = parser,
+            Catalogs = catalogs,
+            Decider = decider,
+            Approvals = approvals,
+            Running = running,
+            Recorder = recorder,
+            Clock = clock,
+        };
+        _postgres = new PostgresListener(settings, services, logger);
+        Ahead = new PostgresAhead(services, settings);
         _postgres.Start();
         return Task.CompletedTask;
     }

@@ -28,7 +28,7 @@ public static class ProxyService
     {
         ArgumentNullException.ThrowIfNull(builder);
         var services = builder.Services;
-        services.AddOptions<ProxyOptions>().Bind(builder.Configuration.GetSection(ProxyOptions.Section)).PostConfigure<EmbeddedData>((options, data) =>
+        services.AddOptions<ProxyOptions>().BindChecked(builder.Configuration.GetSection(ProxyOptions.Section)).PostConfigure<EmbeddedData>((options, data) =>
         {
             if (options.Data.Length == 0)
             {
@@ -58,6 +58,7 @@ public static class ProxyService
         services.AddSingleton<ProxyMetrics>();
         services.AddHostedService(provider => provider.GetRequiredService<ProxyMetrics>());
         services.AddSingleton<ProxyListener>();
+        services.AddSingleton<AheadRequests>();
         services.AddHostedService(provider => provider.GetRequiredService<ProxyListener>());
         services.AddReadiness("proxy", static (provider, _) => ValueTask.FromResult(provider.GetRequiredService<ProxyListener>().Problem));
         return builder;

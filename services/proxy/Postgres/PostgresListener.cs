@@ -54,6 +54,7 @@ public sealed class PostgresListener : IAsyncDisposable
     private readonly ConcurrentDictionary<int, PostgresSession> _sessions = new();
     private readonly ConcurrentDictionary<IPAddress, int> _addresses = new();
     private readonly ConcurrentDictionary<Task, byte> _running = new();
+    private readonly SemaphoreSlim _previews = new(4, 4);
     private int _connections;
     private int _handshakes;
     private Task _accepting = Task.CompletedTask;
@@ -113,6 +114,7 @@ public sealed class PostgresListener : IAsyncDisposable
     {
         await StopAsync().ConfigureAwait(false);
         _stopping.Dispose();
+        _previews.Dispose();
     }
 
     private Task<Task> WaitForEndAsync(TimeSpan limit) => Task.WhenAny(Task.WhenAll(_running.Keys), Task.Delay(limit));
@@ -315,7 +317,9 @@ public sealed class PostgresListener : IAsyncDisposable
             var access = await _services.Connections.OpenAsync(settings.Connection, claims, deadline).ConfigureAwait(false)
                 ?? throw new StartupRefusedException("3D000", $"There is no connection '{settings.Connection}'.", "'countersign connections' lists them.");
             var database = settings.Database ?? access.Database;
-            target = await PostgresTarget.ConnectAsync(access, database, ApplicationNameFor(claims.Name), settings.Settings, deadline).ConfigureAwait(false);
+            using var dialling = new CancellationTokenSource(_options.TargetTimeout, _services.Clock);
+            using var either = CancellationTokenSource.CreateLinkedTokenSource(dialling.Token, deadline);
+            target = await PostgresTarget.ConnectAsync(access, database, ApplicationNameFor(claims.Name), settings.Settings, either.Token).ConfigureAwait(false);
             var recording = new SerializedRecording(await _services.Recorder.OpenAsync(session, new SessionStartEntry
             {
                 Principal = claims.Subject,
@@ -363,11 +367,12 @@ public sealed class PostgresListener : IAsyncDisposable
                 Writer = new ClientWriter(connection.Transport),
                 Target = target,
                 Masks = masks,
+                Impact = new Impact.ImpactPreview(access, database, recording.RecordGateway, _previews),
                 ApplicationName = settings.ApplicationName,
                 Ending = ending.Token,
             };
-            var texts = new OperationTexts(pathSession, _services.Parser, masks, GrammarMatches(target));
-            texts.Begins(await SearchPathAsync(target, recording, deadline).ConfigureAwait(false));
+            var texts = new OperationTexts(pathSession, _services.Parser, masks, GrammarMatches(_services.Parser, target));
+            texts.Begins(await SearchPathAsync(target, recording, either.Token).ConfigureAwait(false));
             var decider = new ProtocolRules(_services.Decider, canMask: masks is not null);
             var path = new OperationPath(decider, _services.Approvals, _services.Clock);
             var operations = new PostgresOperations(context, path, decider, texts);
@@ -472,11 +477,11 @@ public sealed class PostgresListener : IAsyncDisposable
     }
 
     /// <summary>Whether the target's version, as it reports it, is one that the grammar knows. A target that doesn't say is none.</summary>
-    private bool GrammarMatches(TargetConnection target)
+    internal static bool GrammarMatches(SqlParser parser, TargetConnection target)
     {
         var version = target.Parameters.FindLast(parameter => parameter.Key == "server_version").Value ?? "";
         var digits = version.TakeWhile(char.IsAsciiDigit).Count();
-        return int.TryParse(version.AsSpan(0, digits), System.Globalization.CultureInfo.InvariantCulture, out var major) && _services.Parser.GrammarMatches(major);
+        return int.TryParse(version.AsSpan(0, digits), System.Globalization.CultureInfo.InvariantCulture, out var major) && parser.GrammarMatches(major);
     }
 
     /// <summary>search_path as the session begins: servers from 18 on report it, others are asked.</summary>

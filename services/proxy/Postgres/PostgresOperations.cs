@@ -27,6 +27,7 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
     private readonly Pipeline _pipeline = context.Pipeline;
     private readonly PipelineAhead _ahead = new(context, texts);
     private PostgresOperation? _current;
+    private string?[]? _context;
     private volatile PostgresHold? _hold;
     private volatile bool _cancelAsked;
     private int _copyRemaining;
@@ -312,6 +313,7 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
 
         if (found != Lookup.Found)
         {
+            // Also the unnamed portal that a failed simple Query leaves behind in a failed transaction: PostgreSQL 15 crashes, with all its sessions, on executing it.
             _client.Consume(total);
             Inject(new InjectedError("34000", $"portal \"{body.Portal}\" does not exist", "A cursor made by DECLARE is read by FETCH."));
             return;
@@ -419,7 +421,7 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
     public async ValueTask<OperationIdentity> IdentifyAsync(Operation operation, CancellationToken cancellation)
     {
         var own = (PostgresOperation)operation;
-        var row = await ReadContextAsync().ConfigureAwait(false);
+        var row = _context = await ReadContextAsync().ConfigureAwait(false);
         return texts.Identity(own, row, _pipeline.BlockOpen);
     }
 
@@ -431,6 +433,12 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
     /// <inheritdoc/>
     public ValueTask<IReadOnlyList<Operation>> GatherAsync(CancellationToken cancellation) =>
         _current is { Kind: "bind" } ? _ahead.GatherAsync(cancellation) : ValueTask.FromResult<IReadOnlyList<Operation>>([]);
+
+    /// <inheritdoc/>
+    public async ValueTask<RequestImpact?> ForeseeAsync(IReadOnlyList<ForeseenOperation> operations, CancellationToken cancellation) => context.Impact is { } impact
+        ? await impact.ForeseeAsync(
+            [.. operations.Select(each => new Impact.ImpactQuestion((PostgresOperation)each.Operation, each.Decision))], _context, context.Masks, cancellation).ConfigureAwait(false)
+        : null;
 
     /// <inheritdoc/>
     public async ValueTask<IHoldScope> HeldAsync(Operation operation, RequestView request, bool attached, CancellationToken cancellation)

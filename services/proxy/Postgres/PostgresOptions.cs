@@ -22,6 +22,8 @@ public sealed record PostgresOptions
     public int MaxHandshakes { get; init; } = 200;
     /// <summary>How long a client has from its first byte to a successful login, and the target's login after it.</summary>
     public TimeSpan HandshakeTimeout { get; init; } = TimeSpan.FromSeconds(30);
+    /// <summary>How long a target has from the first packet to a login: less than the handshake as a whole, so that the client can still be told.</summary>
+    public TimeSpan TargetTimeout { get; init; } = TimeSpan.FromSeconds(15);
     /// <summary>How long a client may take to complete a message that it has begun.</summary>
     public TimeSpan MessageTimeout { get; init; } = TimeSpan.FromSeconds(60);
     /// <summary>How often a held client gets a sign of life: well within the shortest read timeouts that drivers are given (Npgsql, JDBC).</summary>

@@ -157,7 +157,8 @@ internal sealed class PostgresReplies(SessionContext context) : IDisposable
         if (_head.Operation is not { } operation)
         {
             // An answer to the gateway, or a target that answers a word it can't know: held and handled as a whole.
-            return _head.Call is null ? throw Malformed.Unexpected(type.ToString()) : false;
+            return _head.Call is null ? throw Malformed.Unexpected(type.ToString())
+                : length > MaxHeldRow ? throw Malformed.TooLong(type.ToString(), length, MaxHeldRow) : false;
         }
 
         if (operation.Masker is { } masker && !(masker.RowsPass && type == BackendType.DataRow))

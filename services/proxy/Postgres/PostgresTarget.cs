@@ -111,12 +111,14 @@ internal static class PostgresTarget
             catch (MalformedMessageException error)
             {
                 connection.Dispose();
-                throw new TargetUnavailableException("08P01", $"The target of {access.Connection} does not speak the protocol as it should: {error.Message}", error);
+                throw new TargetUnavailableException(error.Code, $"The target of {access.Connection} does not speak the protocol as it should: {error.Message}", error);
             }
             catch (Exception error) when (error is SocketException or IOException or ObjectDisposedException or TargetLostException)
             {
                 connection.Dispose();
-                throw new TargetUnavailableException("08006", $"The connection to the target of {access.Connection} broke during login.", error);
+                throw cancellation.IsCancellationRequested
+                    ? new TargetUnavailableException("08001", $"The target of {access.Connection} did not answer in time.", error)
+                    : new TargetUnavailableException("08006", $"The connection to the target of {access.Connection} broke during login.", error);
             }
             catch
             {
@@ -159,11 +161,13 @@ internal static class PostgresTarget
             }
             catch (MalformedMessageException error)
             {
-                throw new TargetUnavailableException("08P01", $"The target does not speak the protocol as it should: {error.Message}", error);
+                throw new TargetUnavailableException(error.Code, $"The target does not speak the protocol as it should: {error.Message}", error);
             }
             catch (Exception error) when (error is SocketException or IOException or ObjectDisposedException or TargetLostException)
             {
-                throw new TargetUnavailableException("08006", "The connection to the target broke during login.", error);
+                throw cancellation.IsCancellationRequested
+                    ? new TargetUnavailableException("08001", "The target did not answer in time.", error)
+                    : new TargetUnavailableException("08006", "The connection to the target broke during login.", error);
             }
         }
     }

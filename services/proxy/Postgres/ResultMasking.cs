@@ -99,6 +99,7 @@ internal sealed class SessionMasks(PostgresCatalog catalog, TargetAccess access,
 internal sealed class CatalogConnection(TargetAccess access, string database, string applicationName, Func<string, ValueTask> record) : IGatewayQuery, IAsyncDisposable
 {
     private const int MaxRows = 2_000_000;
+    private const int MaxRow = 16 << 20;
     private TargetConnection? _target;
 
     public async ValueTask<IReadOnlyList<IReadOnlyList<string?>>> RunAsync(CatalogStatement statement, CancellationToken cancellation)
@@ -138,6 +139,11 @@ internal sealed class CatalogConnection(TargetAccess access, string database, st
             while (input.TryHeader(out var type, out var length))
             {
                 BackendRules.Check(type, length);
+                if (length > MaxRow)
+                {
+                    throw Malformed.TooLong(((BackendType)type).ToString(), length, MaxRow);
+                }
+
                 if (input.Available - 1 < length)
                 {
                     break;

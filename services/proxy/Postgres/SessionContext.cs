@@ -31,6 +31,9 @@ internal sealed class SessionContext
     /// <summary>Masks of the session; null where nothing can be masked.</summary>
     public SessionMasks? Masks { get; init; }
 
+    /// <summary>Finds out what held operations would do; null where nothing is shown.</summary>
+    public Impact.ImpactPreview? Impact { get; init; }
+
     public Pipeline Pipeline { get; } = new();
 
     /// <summary>What a refused message is replaced by: one word that no grammar knows, random, so that its error can't be taken for another.</summary>

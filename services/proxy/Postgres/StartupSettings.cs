@@ -105,7 +105,7 @@ internal sealed class StartupSettings
         {
             if (!ForcedSettings.IsKept(ForcedSettings.ClientEncoding, value) && !value.Equals("auto", StringComparison.OrdinalIgnoreCase))
             {
-                throw new StartupRefusedException("0A000", $"client_encoding must be UTF8, not '{value}'.", "Set PGCLIENTENCODING=UTF8.");
+                throw new StartupRefusedException("0A000", $"client_encoding must be UTF8, not '{value}': Countersign decides on the text that it reads.", "Set PGCLIENTENCODING=UTF8 (psql takes SQL_ASCII from a terminal without a UTF-8 locale).");
             }
         }
         else if (name.Equals(ForcedSettings.StandardConformingStrings, StringComparison.OrdinalIgnoreCase))

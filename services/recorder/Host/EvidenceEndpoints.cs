@@ -11,12 +11,12 @@ internal static class EvidenceEndpoints
 {
     private static readonly TimeSpan CatchUp = TimeSpan.FromSeconds(3);
 
-    public static IResult Sessions(
-        HttpContext context, LogHost host, string? person, string? connection, DateTimeOffset? from, DateTimeOffset? to, int? limit, string? after)
+    public static async Task<IResult> SessionsAsync(
+        HttpContext context, LogHost host, ReaderStanding standing, string? person, string? connection, DateTimeOffset? from, DateTimeOffset? to, int? limit, string? after)
     {
         return Results.Json(host.Index.FindSessions(new SessionFilter
         {
-            Person = Visible(context, person),
+            Person = await VisibleAsync(context, standing, person),
             Connection = connection,
             From = from,
             To = to,
@@ -25,15 +25,15 @@ internal static class EvidenceEndpoints
         }));
     }
 
-    public static IResult Operations(
-        HttpContext context, LogHost host, string? person, string? connection, string? text, string? decision, string? approver, DateTimeOffset? from,
+    public static async Task<IResult> OperationsAsync(
+        HttpContext context, LogHost host, ReaderStanding standing, string? person, string? connection, string? text, string? decision, string? approver, DateTimeOffset? from,
         DateTimeOffset? to, int? limit, string? after)
     {
         try
         {
             return Results.Json(host.Index.FindOperations(new OperationFilter
             {
-                Person = Visible(context, person),
+                Person = await VisibleAsync(context, standing, person),
                 Connection = connection,
                 Text = text,
                 Decision = decision,
@@ -50,14 +50,14 @@ internal static class EvidenceEndpoints
         }
     }
 
-    public static async Task EntriesAsync(HttpContext context, LogHost host, string id, CancellationToken cancellation)
+    public static async Task EntriesAsync(HttpContext context, LogHost host, ReaderStanding standing, string id, CancellationToken cancellation)
     {
         await host.CatchUpAsync(CatchUp, cancellation);
         var owner = host.Index.PersonOf(id);
         var reader = Person(context);
 
         // The same answer for what isn't there and what isn't theirs.
-        if (owner is null || (owner != reader.Person && !reader.Enrolled))
+        if (owner is null || (owner != reader.Person && !await standing.IsEnrolledAsync(reader, cancellation)))
         {
             await Problems.Result(StatusCodes.Status404NotFound, "not-found", "There is no such session that you may read.").ExecuteAsync(context);
             return;
@@ -78,9 +78,10 @@ internal static class EvidenceEndpoints
     }
 
     public static async Task ExportAsync(
-        HttpContext context, LogHost host, DateTimeOffset? from, DateTimeOffset? to, long? since, CancellationToken cancellation)
+        HttpContext context, LogHost host, ReaderStanding standing, DateTimeOffset? from, DateTimeOffset? to, long? since, CancellationToken cancellation)
     {
         var reader = Person(context);
+        var all = await standing.IsEnrolledAsync(reader, cancellation);
         await host.CatchUpAsync(CatchUp, cancellation);
         long begin = 0;
         long? end = null;
@@ -96,7 +97,7 @@ internal static class EvidenceEndpoints
             return;
         }
 
-        var own = reader.Enrolled ? null : host.Index.SessionsOf(reader.Person);
+        var own = all ? null : host.Index.SessionsOf(reader.Person);
         var statement = await host.KeyStatementAsync(cancellation);
         context.Response.ContentType = "application/jsonl; charset=utf-8";
         context.Response.Headers.ContentDisposition = "attachment; filename=\"countersign-export.jsonl\"";
@@ -108,11 +109,12 @@ internal static class EvidenceEndpoints
     private static AccessTokenClaims Person(HttpContext context) =>
         context.GetCaller().Person ?? throw new ProblemException(StatusCodes.Status403Forbidden, "forbidden", "This is for persons.");
 
-    private static string? Visible(HttpContext context, string? asked)
+    private static async ValueTask<string?> VisibleAsync(HttpContext context, ReaderStanding standing, string? asked)
     {
         var reader = Person(context);
-        return reader.Enrolled ? asked
-            : asked is null || asked == reader.Person ? reader.Person
+        return asked == reader.Person ? asked
+            : await standing.IsEnrolledAsync(reader, context.RequestAborted) ? asked
+            : asked is null ? reader.Person
             : throw new ProblemException(StatusCodes.Status403Forbidden, "not-enrolled", "Only enrolled persons may read what others did.");
     }
 }

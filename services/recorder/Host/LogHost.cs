@@ -3,6 +3,8 @@ using System.Threading.Channels;
 using Countersign.Platform.Ports;
 using Countersign.Platform.Postgres;
 using Countersign.Platform.Tokens;
+using Countersign.Policy.Bundles;
+using Countersign.Policy.Language;
 using Countersign.Recorder.Contracts;
 using Countersign.Recorder.Format;
 using Countersign.Recorder.Log;
@@ -19,9 +21,11 @@ internal sealed partial class LogHost : IHostedService, IDisposable
 {
     public const string CheckpointEvent = "countersign.checkpoint";
     private static readonly TimeSpan RetentionInterval = TimeSpan.FromHours(1);
+    private static readonly TimeSpan RetentionRetry = TimeSpan.FromMinutes(1);
 
     private readonly RecorderOptions _options;
     private readonly IEventBus _bus;
+    private readonly ApprovedRetention _retention;
     private readonly TimeProvider _clock;
     private readonly ILogger<LogHost> _logger;
     private readonly Channel<(string Note, Checkpoint Checkpoint)> _signed =
@@ -32,10 +36,10 @@ internal sealed partial class LogHost : IHostedService, IDisposable
     private Task _running = Task.CompletedTask;
 
     public LogHost(
-        IServiceProvider provider, IOptions<RecorderOptions> options, IEventBus bus, ITrustedKeys trusted, [FromKeyedServices(AppIds.Recorder)] SigningKey key,
+        IServiceProvider provider, IOptions<RecorderOptions> options, IEventBus bus, ApprovedRetention retention, ITrustedKeys trusted, [FromKeyedServices(AppIds.Recorder)] SigningKey key,
         TimeProvider clock, ILogger<LogHost> logger, ILogger<Indexer> indexLogger)
     {
-        (_options, _bus, _clock, _logger) = (options.Value, bus, clock, logger);
+        (_options, _bus, _retention, _clock, _logger) = (options.Value, bus, retention, clock, logger);
         var data = Path.GetFullPath(_options.Data);
         Directory.CreateDirectory(data, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         _signer = NoteKeyFile.Load(_options.LogKeyFile, Path.Combine(data, "log.key"), _options.Origin);
@@ -156,31 +160,51 @@ internal sealed partial class LogHost : IHostedService, IDisposable
 
     private async Task RetainAsync(CancellationToken cancellation)
     {
-        if (_options.Retention is not { } retention)
+        while (true)
         {
-            return;
-        }
-
-        using var timer = new PeriodicTimer(RetentionInterval, _clock);
-        do
-        {
+            var next = RetentionInterval;
             try
             {
-                var before = _clock.GetUtcNow() - retention;
-                var erased = Log.Erase(before);
-                if (erased > 0)
-                {
-                    Index.Forget(before);
-                    LogErased(erased, before);
-                }
+                await EraseAsync(cancellation);
             }
             catch (Exception error) when (error is IOException or LogFailedException or PortUnavailableException)
             {
                 LogRetentionFailed(error);
             }
+            catch (Exception error) when (
+                error is HttpRequestException or PortUnavailableException or TokenRejectedException or BundleRejectedException or PolicyFormatException or JsonException
+                || (error is OperationCanceledException && !cancellation.IsCancellationRequested))
+            {
+                // What isn't certain deletes nothing.
+                LogRetentionUnknown(error.Message);
+                next = RetentionRetry;
+            }
+
+            await Task.Delay(next, _clock, cancellation);
         }
-        while (await timer.WaitForNextTickAsync(cancellation));
     }
+
+    /// <summary>Deletes the payloads that need no longer be kept.</summary>
+    /// <returns>How many.</returns>
+    internal async Task<long> EraseAsync(CancellationToken cancellation)
+    {
+        if (await _retention.EraseBeforeAsync(cancellation) is not { } before)
+        {
+            return 0;
+        }
+
+        var erased = Log.Erase(before);
+        if (erased > 0)
+        {
+            Index.Forget(before);
+            LogErased(erased, before);
+        }
+
+        return erased;
+    }
+
+    [LoggerMessage(4006, LogLevel.Warning, "Nothing is deleted, since how long payloads are to be kept can't be found out: {Reason}")]
+    private partial void LogRetentionUnknown(string reason);
 
     [LoggerMessage(4001, LogLevel.Information, "The log has {Size} entries; its key is {Key}")]
     private partial void LogStarted(string key, long size);

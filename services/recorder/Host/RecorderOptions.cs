@@ -26,8 +26,10 @@ public sealed class RecorderOptions
     /// <summary>File with a checkpoint that was kept elsewhere: the log must contain it, or the recorder doesn't start. Empty for none.</summary>
     public string PinnedCheckpointFile { get; set; } = "";
 
-    /// <summary>How long payloads are kept; null for ever. Hashes are kept always.</summary>
-    public TimeSpan? Retention { get; set; }
+    /// <summary>
+    /// Payloads are kept at least this long, whatever the settings in force say (<c>retention_days</c>). Without that setting all are kept; hashes are kept always.
+    /// </summary>
+    public TimeSpan? KeepAtLeast { get; set; }
 
     /// <summary>How long entries may wait for a signed checkpoint.</summary>
     public TimeSpan CheckpointDelay { get; set; } = TimeSpan.FromMilliseconds(500);
@@ -49,9 +51,9 @@ internal sealed class RecorderOptionsValidator : IValidateOptions<RecorderOption
             errors.Add($"{RecorderOptions.Section}:Origin must be 1 to 200 characters without blanks and plus.");
         }
 
-        if (options.Retention is { } retention && retention < TimeSpan.FromDays(1))
+        if (options.KeepAtLeast is { } least && least < TimeSpan.FromDays(1))
         {
-            errors.Add($"{RecorderOptions.Section}:Retention must be a day at least.");
+            errors.Add($"{RecorderOptions.Section}:KeepAtLeast must be a day at least.");
         }
 
         if (options.CheckpointDelay < TimeSpan.FromMilliseconds(50) || options.CheckpointDelay > TimeSpan.FromSeconds(1))

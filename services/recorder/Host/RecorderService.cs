@@ -21,7 +21,7 @@ public static class RecorderService
     {
         ArgumentNullException.ThrowIfNull(builder);
         var services = builder.Services;
-        services.AddOptions<RecorderOptions>().Bind(builder.Configuration.GetSection(RecorderOptions.Section))
+        services.AddOptions<RecorderOptions>().BindChecked(builder.Configuration.GetSection(RecorderOptions.Section))
             .Configure(options =>
             {
                 if (options.Data.Length == 0)
@@ -33,6 +33,8 @@ public static class RecorderService
         services.AddSingleton<IValidateOptions<RecorderOptions>, RecorderOptionsValidator>();
         builder.AddPostgresStorage(AppIds.Recorder, LogSchema.Component, SearchSchema.Component);
         services.TryAddSingleton(TimeProvider.System);
+        services.AddSingleton<ReaderStanding>();
+        services.AddSingleton<ApprovedRetention>();
         services.AddSingleton<LogHost>();
         services.AddHostedService(provider => provider.GetRequiredService<LogHost>());
         services.AddMetrics();
@@ -51,14 +53,15 @@ public static class RecorderService
         ArgumentNullException.ThrowIfNull(app);
         var group = app.MapGroup("/recorder/v1");
         group.MapPost("/batches", BatchEndpoint.TakeAsync).RequireCaller(AppIds.Recorder, Callers.Services, AppIds.Proxy).WithRequestBodyLimit(MaxBatch);
-        group.MapGet("/sessions", EvidenceEndpoints.Sessions).RequireCaller(AppIds.Recorder, Callers.Persons);
-        group.MapGet("/operations", EvidenceEndpoints.Operations).RequireCaller(AppIds.Recorder, Callers.Persons);
+        group.MapGet("/sessions", EvidenceEndpoints.SessionsAsync).RequireCaller(AppIds.Recorder, Callers.Persons);
+        group.MapGet("/operations", EvidenceEndpoints.OperationsAsync).RequireCaller(AppIds.Recorder, Callers.Persons);
         group.MapGet("/sessions/{id}/entries", EvidenceEndpoints.EntriesAsync).RequireCaller(AppIds.Recorder, Callers.Persons);
         group.MapGet("/export", EvidenceEndpoints.ExportAsync).RequireCaller(AppIds.Recorder, Callers.Persons);
 
         // Public by nature: whoever pins a checkpoint must not need an account here.
         group.MapGet("/checkpoint", (LogHost host) => Results.Text(host.Log.CheckpointNote, "text/plain; charset=utf-8"));
         group.MapGet("/key", (LogHost host) => Results.Text(host.Log.Verifier + "\n", "text/plain; charset=utf-8"));
+        TileEndpoints.Map(group);
         return app;
     }
 }
@@ -79,7 +82,7 @@ internal sealed partial class AuditIntake(LogHost host, RecorderMetrics metrics,
         AuditEvent? audit = null;
         try
         {
-            audit = received.Data.Length <= MaxLength ? JsonSerializer.Deserialize<AuditEvent>(received.Data.Span, JsonSerializerOptions.Web) : null;
+            audit = received.Data.Length <= MaxLength ? OcsfEvents.Read(received.Data.Span) : null;
         }
         catch (JsonException)
         {

@@ -472,12 +472,12 @@ public sealed partial class RecorderLog
         _ = grown.Task.Exception;
     }
 
-    [LoggerMessage(4101, LogLevel.Critical, "The log can't be written; nothing is acknowledged any more")]
+    [LoggerMessage(4021, LogLevel.Critical, "The log can't be written; nothing is acknowledged any more")]
     private partial void LogFailed(Exception error);
 
-    [LoggerMessage(4102, LogLevel.Error, "Entry {Sequence} of session {Session} is refused: {Reason}")]
+    [LoggerMessage(4022, LogLevel.Error, "Entry {Sequence} of session {Session} is refused: {Reason}")]
     private partial void LogRefused(string session, long sequence, string reason);
 
-    [LoggerMessage(4103, LogLevel.Warning, "The log was loaded again with {Size} entries, and takes entries again")]
+    [LoggerMessage(4023, LogLevel.Warning, "The log was loaded again with {Size} entries, and takes entries again")]
     private partial void LogLoadedAgain(long size);
 }

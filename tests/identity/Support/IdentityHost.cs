@@ -188,7 +188,7 @@ internal sealed class AuditLog
 
     public ValueTask Add(BusEvent published)
     {
-        Events.Enqueue(JsonSerializer.Deserialize<AuditEvent>(published.Data.Span, IdentityHost.Json)!);
+        Events.Enqueue(OcsfEvents.Read(published.Data.Span));
         return ValueTask.CompletedTask;
     }
 

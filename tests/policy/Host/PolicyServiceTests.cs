@@ -308,7 +308,7 @@ public sealed class PolicyServiceTests
     {
         await using var world = await PolicyWorld.StartAsync();
         await ActivateAsync(world, First);
-        world.Forge = (_, claims) => claims with { Removal = false };
+        world.Forge = (_, claims) => claims with { InEffect = false };
         using var response = await world.SendAsync(world.Person("alice"), HttpMethod.Post, "/policy/v1/changes", new PolicyChangeRequest { RemovedConnections = ["shop"], AtOnce = true });
         Assert.Equal(HttpStatusCode.Conflict, response.StatusCode);
         Assert.Equal(1, (await world.GetAsync<PolicyDocumentsInForce>(world.Person("alice"), "/policy/v1/documents")).Version);
@@ -318,6 +318,37 @@ public sealed class PolicyServiceTests
         var asked = await world.AskAsync("alice", new PolicyChangeRequest { Documents = [new BundleDocument("more.yaml", Given.Policy("- {name: a, effect: allow}", "more"))] });
         await world.DecideAsync(asked.RequestId, RequestState.Approved);
         Assert.Equal("refused", (await world.EndedAsync(asked.RequestId)).State);
+    }
+
+    [Fact]
+    public async Task A_segregation_report_says_what_is_thin_and_what_has_changed_since()
+    {
+        await using var world = await PolicyWorld.StartAsync();
+        await ActivateAsync(world, First);
+        world.Persons.AddRange(
+        [
+            new PersonView("per_alice", "alice@example.com", true, false, []) { Groups = ["engineers"] },
+            new PersonView("per_bob", "bob@example.com", true, false, []) { Groups = ["dbas"] },
+        ]);
+        using (var refused = await world.SendAsync(world.Person("carol"), HttpMethod.Get, "/policy/v1/sod-report"))
+        {
+            Assert.Equal(HttpStatusCode.Forbidden, refused.StatusCode);
+        }
+
+        var one = await world.GetAsync<SegregationReport>(world.Person("alice"), "/policy/v1/sod-report");
+        Assert.Equal((1, 1, 2, 2), (one.Snapshot, one.BundleVersion, one.Humans, one.Approvers));
+        Assert.Null(one.Changes);
+        Assert.Contains(one.Findings, finding => finding is { Kind: "one-person-only", Id: "one-person-only:p/hold:dba" });
+        Assert.Equal(1, (await world.GetAsync<SegregationReport>(world.Person("alice"), "/policy/v1/sod-report")).Snapshot);
+
+        world.Persons.Add(new PersonView("per_carol", "carol@example.com", true, false, []) { Groups = ["dbas"] });
+        var two = await world.GetAsync<SegregationReport>(world.Person("alice"), "/policy/v1/sod-report");
+        Assert.Equal((2, 1L, 1L), (two.Snapshot, two.Changes!.Since, two.Changes.BundleVersion));
+        Assert.Contains("group dba: carol@example.com", two.Changes.Added);
+        Assert.Contains(two.Changes.Removed, line => line.StartsWith("finding medium one-person-only:p/hold:dba", StringComparison.Ordinal));
+        Assert.Equal((1, 0), ((await world.GetAsync<SegregationReport>(world.Person("alice"), "/policy/v1/sod-report?since=1")).Changes!.Since, (await world.GetAsync<SegregationReport>(world.Person("alice"), "/policy/v1/sod-report?since=2")).Changes!.Added.Count));
+        using var unknown = await world.SendAsync(world.Person("alice"), HttpMethod.Get, "/policy/v1/sod-report?since=9");
+        Assert.Equal(HttpStatusCode.NotFound, unknown.StatusCode);
     }
 
     [Fact]

@@ -44,6 +44,9 @@ internal sealed class PolicyWorld : IAsyncDisposable
     /// <summary>Persons who are enrolled, as identity would say.</summary>
     public HashSet<string> Enrolled { get; } = ["per_alice", "per_bob"];
 
+    /// <summary>Everybody, as identity would list them.</summary>
+    public List<PersonView> Persons { get; } = [];
+
     public HttpClient Client { get; private set; } = null!;
 
     public IServiceProvider Services => _app.Services;
@@ -80,7 +83,7 @@ internal sealed class PolicyWorld : IAsyncDisposable
         PolicyWorld? world = null;
         builder.Services.AddSingleton(new BusSubscription("test", Topics.Audit, (happened, _) =>
         {
-            world!.Audit.Enqueue(JsonSerializer.Deserialize<AuditEvent>(happened.Data.Span, JsonSerializerOptions.Web)!);
+            world!.Audit.Enqueue(OcsfEvents.Read(happened.Data.Span));
             return ValueTask.CompletedTask;
         }));
         builder.Services.AddSingleton(new BusSubscription("test", Topics.Policy, (happened, _) =>
@@ -258,6 +261,7 @@ internal sealed class PolicyWorld : IAsyncDisposable
             Requests[id] = view with { State = RequestState.Consumed };
             return Results.Json(new RedeemResult(Sign(Forge(id, Grant(view)))));
         });
+        app.MapGet("/identity/v1/persons", () => Results.Json(Persons));
         app.MapGet("/identity/v1/persons/{id}/standing", (string id) => id.StartsWith("per_", StringComparison.Ordinal)
             ? Results.Json(new PersonStanding(id, id[4..] + "@example.com", Enrolled.Contains(id), false, [], [id], false))
             : Results.NotFound());

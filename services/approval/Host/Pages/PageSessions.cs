@@ -128,7 +128,8 @@ internal sealed class PageSessions([FromKeyedServices(AppIds.Approval)] IService
     private static CookieOptions Options(HttpContext http, TimeSpan? lifetime) => new()
     {
         HttpOnly = true,
-        Secure = http.Request.IsHttps,
+        // Behind something that ends TLS the request itself is plain; people still come by https.
+        Secure = http.Request.IsHttps || http.RequestServices.GetRequiredService<PublicAddress>().Base.StartsWith("https:", StringComparison.OrdinalIgnoreCase),
         SameSite = SameSiteMode.Lax,
         Path = CookiePath,
         MaxAge = lifetime,

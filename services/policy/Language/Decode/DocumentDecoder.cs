@@ -11,6 +11,7 @@ internal sealed partial class DocumentDecoder(DiagnosticBag errors)
 {
     internal const string ApiVersion = "countersign/v1";
     private const int MaxRules = 500;
+    private const int MaxRetentionDays = 36_500;
 
     private static readonly Dictionary<string, string> Kinds = new[] { "Policy", "MaskSet", "ApproverGroup", "Settings", "Test" }.ToDictionary(kind => kind, StringComparer.Ordinal);
 
@@ -51,6 +52,7 @@ internal sealed partial class DocumentDecoder(DiagnosticBag errors)
                     Name = named,
                     Source = YamlText.Of(document),
                     ControlApproval = map.Take("control_approval") is { } approval ? RuleDecoder.Approval(approval, "'control_approval'", errors) : null,
+                    RetentionDays = (int?)map.Number("retention_days", 1, MaxRetentionDays),
                     PrincipalGroups = map.Texts("principal_groups") ?? [],
                 });
                 break;

@@ -51,6 +51,8 @@ public sealed record SettingsDocument
     public required Located<string> Name { get; init; }
     /// <summary>Who must agree to a change of what is enforced; null for one enrolled person.</summary>
     public ApprovalSyntax? ControlApproval { get; init; }
+    /// <summary>Days for which the recorder keeps payloads; null for ever.</summary>
+    public int? RetentionDays { get; init; }
     /// <summary>The identity provider's groups that rules may name; empty where any may be named.</summary>
     public IReadOnlyList<Located<string>> PrincipalGroups { get; init; } = [];
     /// <summary>The document without places and comments: equal texts mean the same.</summary>

@@ -19,6 +19,9 @@ internal static class ProxyEndpoints
         group.MapGet("/ca", (GatewayCertificate certificate) => Results.Text(certificate.AuthorityPem, "application/x-pem-file"));
         group.MapGet("/endpoint", Endpoint);
         group.MapGet("/sealing-key", (GroupKey key) => key.Public);
+        group.MapPost("/requests", (AheadRequest asked, HttpContext http, AheadRequests ahead) =>
+                ahead.AskAsync(http.GetCaller(), http.Connection.RemoteIpAddress?.ToString() ?? "", asked, http.RequestAborted))
+            .RequireCaller(AppIds.Proxy, Callers.Persons).WithRequestBodyLimit(MaxTextBytes * 2);
         group.MapPost("/facts", FactsAsync).RequireCaller(AppIds.Proxy, Callers.Services, AppIds.Policy).WithRequestBodyLimit(MaxTextBytes * 2);
     }
 

@@ -3,6 +3,7 @@ using System.Net;
 using System.Net.Http.Json;
 using System.Text.Json;
 using Countersign.Approval.Contracts;
+using Countersign.Platform.Hosting;
 using Countersign.Platform.Ports;
 using Countersign.Platform.Tokens;
 using Countersign.Proxy.Path.Hold;
@@ -40,6 +41,27 @@ internal sealed class HttpApprovals(
         catch (Exception error) when (IsTransport(error, cancellation))
         {
             throw new ApprovalUnavailableException("The approval service can't be reached.", error);
+        }
+    }
+
+    /// <summary>Makes a request for somebody who waits at an HTTP route: refusals are passed on as they are.</summary>
+    /// <exception cref="ProblemException">Approval refused, or can't be reached.</exception>
+    public async Task<CreateRequestResult> CreateAsync(CreateRequest request, CancellationToken cancellation)
+    {
+        try
+        {
+            using var response = await Client().PostAsJsonAsync("v1/requests", request, TokenJson.Options, cancellation).ConfigureAwait(false);
+            if (response.IsSuccessStatusCode)
+            {
+                return await ReadAsync<CreateRequestResult>(response, cancellation).ConfigureAwait(false);
+            }
+
+            var (code, detail) = await ReadProblemAsync(response, cancellation).ConfigureAwait(false);
+            throw new ProblemException((int)response.StatusCode, code, detail);
+        }
+        catch (Exception error) when (IsTransport(error, cancellation))
+        {
+            throw new ProblemException(503, "unavailable", "The approval service can't be reached.");
         }
     }
 
@@ -199,17 +221,22 @@ internal sealed class HttpApprovals(
     private static async Task<T> ReadAsync<T>(HttpResponseMessage response, CancellationToken cancellation) =>
         await response.Content.ReadFromJsonAsync<T>(TokenJson.Options, cancellation).ConfigureAwait(false) ?? throw new HttpRequestException("empty answer");
 
-    private static async Task<string> ProblemAsync(HttpResponseMessage response, CancellationToken cancellation)
+    private static async Task<string> ProblemAsync(HttpResponseMessage response, CancellationToken cancellation) =>
+        (await ReadProblemAsync(response, cancellation).ConfigureAwait(false)).Detail;
+
+    private static async Task<(string Code, string Detail)> ReadProblemAsync(HttpResponseMessage response, CancellationToken cancellation)
     {
+        Problem? problem = null;
         try
         {
-            var problem = await response.Content.ReadFromJsonAsync<Problem>(TokenJson.Options, cancellation).ConfigureAwait(false);
-            return problem?.Detail ?? problem?.Title ?? $"Approval answered {(int)response.StatusCode}.";
+            problem = await response.Content.ReadFromJsonAsync<Problem>(TokenJson.Options, cancellation).ConfigureAwait(false);
         }
         catch (Exception error) when (error is JsonException or NotSupportedException)
         {
-            return $"Approval answered {(int)response.StatusCode}.";
+            // The status has to do.
         }
+
+        return (problem?.Code ?? "approval", problem?.Detail ?? problem?.Title ?? $"Approval answered {(int)response.StatusCode}.");
     }
 
     private static bool IsTransport(Exception error, CancellationToken cancellation) =>
@@ -220,5 +247,5 @@ internal sealed class HttpApprovals(
 
     private sealed record RedeemAnswer(string Grant);
 
-    private sealed record Problem(string? Title, string? Detail);
+    private sealed record Problem(string? Title, string? Detail, string? Code);
 }

@@ -60,7 +60,7 @@ internal static class RecordingServices
     /// <summary>Registers <see cref="ISessionRecorder"/>, its spool and its way to the recorder. Needs <see cref="IServiceClients"/> and <see cref="SigningKey"/> keyed by the proxy's app id.</summary>
     public static IServiceCollection AddRecording(this IServiceCollection services, IConfiguration configuration)
     {
-        services.AddOptions<SpoolSettings>().Bind(configuration.GetSection(SpoolSettings.Section)).ValidateOnStart();
+        services.AddOptions<SpoolSettings>().BindChecked(configuration.GetSection(SpoolSettings.Section)).ValidateOnStart();
         services.AddSingleton<IValidateOptions<SpoolSettings>, SpoolSettingsValidator>();
         services.AddSingleton<IEntryTransport, HttpEntryTransport>();
         services.AddSingleton<ISealSigner, ProxySealer>();

@@ -20,6 +20,7 @@ internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecide
         var transaction = peer.Transaction;
         RequestView request;
         var attached = false;
+        var first = 0;
         try
         {
             if (operation.Pending is null)
@@ -35,6 +36,7 @@ internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecide
 
                     request = ahead;
                     attached = true;
+                    first = ahead.Redeemed;
                 }
                 else
                 {
@@ -42,10 +44,10 @@ internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecide
                         .ConfigureAwait(false);
                     request = created.Request;
                     attached = created.Attached;
+                    first = created.Index;
                 }
 
                 // An attached one may be a list of which these are the next.
-                var first = attached ? request.Redeemed : 0;
                 if (!IsNext(request, first, batch))
                 {
                     return HeldOperation.Refused(new Refusal(RefusalReason.Unavailable, $"{request.Id} is not for this.", Refusals.TryAgain));
@@ -110,7 +112,7 @@ internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecide
         var redeem = new RedeemRequest(pending.Index, pending.Digest, $"{session.Id}:{operation.Number}", session.Assertion);
         try
         {
-            var expected = new RedemptionExpectation(session.Claims.Person, session.Connection, now);
+            var expected = new RedemptionExpectation(session.Claims.Person, session.Connection, session.Database, now);
             return RedeemedOperation.Of(await approvals.RedeemAsync(pending.Request, redeem, expected, cancellation).ConfigureAwait(false));
         }
         catch (RedemptionRefusedException error)
@@ -143,14 +145,16 @@ internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecide
         {
             foreach (var request in await approvals.ApprovedAsync(session.Assertion, cancellation).ConfigureAwait(false))
             {
-                if (request is not { Kind: RequestKind.AccessWindow, Window: { } window, Operations: [var described] } || !OpenWindow.Covers(window, understood.Facts)
+                if (request is not { Kind: RequestKind.AccessWindow, Window: { } window, Operations: [_] } || request.Database != session.Database || !OpenWindow.Covers(window, understood.Facts)
                     || !Terms.NoStricterThan(decision, GrantTerms.Requirements(request.AllOf)))
                 {
                     continue;
                 }
 
-                var redeem = new RedeemRequest(0, described.Digest, $"{session.Id}:window:{request.Id}", session.Assertion);
-                var expected = new RedemptionExpectation(session.Claims.Person, session.Connection, decision);
+                // Computed here, from where and who this session is: a window of another database is another window.
+                var digest = AccessWindowDigest.Compute(session.Claims.Person, session.Connection, session.Database, window);
+                var redeem = new RedeemRequest(0, digest, $"{session.Id}:window:{request.Id}", session.Assertion);
+                var expected = new RedemptionExpectation(session.Claims.Person, session.Connection, session.Database, decision);
                 try
                 {
                     var opened = await approvals.OpenWindowAsync(request.Id, redeem, expected, cancellation).ConfigureAwait(false);

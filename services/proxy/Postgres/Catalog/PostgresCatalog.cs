@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Text.Json;
 using Countersign.Policy.Contracts;
 using Countersign.Proxy.Sql.Analysis;
 
@@ -130,8 +131,9 @@ public sealed class PostgresCatalog
             Volatile.Write(ref _has, wanted);
             return snapshot;
         }
-        catch (FormatException error)
+        catch (Exception error) when (error is FormatException or ArgumentException or IndexOutOfRangeException or NullReferenceException or OverflowException or JsonException)
         {
+            // Rows of another shape than was asked for: it is the target that says them.
             throw new IOException("The target's catalog can't be read.", error);
         }
         finally

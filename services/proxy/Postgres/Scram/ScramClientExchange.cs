@@ -34,6 +34,12 @@ internal sealed class ScramClientExchange
     /// <exception cref="MalformedMessageException">Not SCRAM, or not our nonce.</exception>
     public string Final(ReadOnlySpan<byte> serverFirst, string password)
     {
+        if (_serverSignature.Length > 0)
+        {
+            // Each answer costs many hashes: a target that asks again and again would burn the gateway's processor.
+            throw new MalformedMessageException("The target asks for a second SCRAM answer.");
+        }
+
         var text = ScramText.Decode(serverFirst);
         var rest = text.AsSpan();
         var nonce = ScramText.Expect(ref rest, 'r');

@@ -1,0 +1,46 @@
+using System.Text.Json;
+using Countersign.Platform.Ports;
+using Dapr;
+using Dapr.Actors;
+using Dapr.Actors.Client;
+
+namespace Countersign.Approval.Actors.Dapr;
+
+/// <summary>Workflows as Dapr actors, reached through the sidecar.</summary>
+internal sealed class DaprWorkflowHost(IActorProxyFactory proxies, ActorSeal seal) : IWorkflowHost
+{
+    /// <summary>Type of the actors of requests.</summary>
+    public const string Request = "Request";
+
+    /// <summary>Type of the actors of requesters.</summary>
+    public const string Requester = "Requester";
+
+    public async ValueTask<ReadOnlyMemory<byte>> SendAsync(string type, string id, ReadOnlyMemory<byte> message, CancellationToken cancellation)
+    {
+        var actor = type switch
+        {
+            WorkflowTypes.Request => Request,
+            WorkflowTypes.Requester => Requester,
+            _ => throw new ArgumentOutOfRangeException(nameof(type), type, "not a type of workflow"),
+        };
+        if (!IsId(id))
+        {
+            throw new PortUnavailableException("there can be no workflow of that name");
+        }
+
+        try
+        {
+            var answer = await proxies.Create(new ActorId(id), actor)
+                .InvokeMethodAsync<ActorEnvelope, JsonElement>(nameof(IWorkflowActor.HandleAsync), seal.Seal(actor, id, message.Span), cancellation);
+            return JsonSerializer.SerializeToUtf8Bytes(answer);
+        }
+        catch (Exception error) when (error is DaprException or HttpRequestException or JsonException or TimeoutException
+            || (error is OperationCanceledException && !cancellation.IsCancellationRequested))
+        {
+            throw new PortUnavailableException("the workflow did not answer", error);
+        }
+    }
+
+    // The SDK puts ids into paths as they are.
+    private static bool IsId(string id) => id.Length is > 0 and <= 128 && id.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_');
+}

@@ -1,0 +1,359 @@
+using System.Globalization;
+using System.Text.Json;
+using Countersign.Approval.Contracts;
+using Countersign.Policy.Contracts;
+using Countersign.Proxy.Path.Mask;
+using Countersign.Proxy.Postgres.Gateway;
+using Countersign.Proxy.Postgres.Operations;
+using Countersign.Proxy.Postgres.Ports;
+using Countersign.Proxy.Sql.Analysis;
+
+namespace Countersign.Proxy.Postgres.Impact;
+
+/// <summary>An operation that an approver will be asked about.</summary>
+/// <param name="Operation">Understood already.</param>
+/// <param name="Decision">What was decided.</param>
+internal sealed record ImpactQuestion(PostgresOperation Operation, Decision Decision);
+
+/// <summary>
+/// What operations would do, for the approver, by a connection of the gateway's own. Nothing of them runs: the planner is asked, in a transaction that can't
+/// write, and only where it is certain that planning runs no code of users; where the policy wants one, a change is tried and rolled back. Whatever isn't
+/// certain is left out, and a note says why. It never takes longer than <see cref="Patience"/>: then the approver is asked with what is known.
+/// </summary>
+/// <param name="access">The target.</param>
+/// <param name="database">Database.</param>
+/// <param name="record">Told the name of every statement before it is sent.</param>
+/// <param name="slots">Bounds the connections of all sessions.</param>
+internal sealed class ImpactPreview(TargetAccess access, string database, Action<string> record, SemaphoreSlim slots)
+{
+    /// <summary>Longest time for one request.</summary>
+    public static readonly TimeSpan Patience = TimeSpan.FromSeconds(2);
+    private const int MaxPlanned = 5;
+    private const string Masked = "***";
+    private const int MaxValue = 200;
+
+    // Within what a request may carry: an impact that is too large would cost the request.
+    private const int MaxRelations = 100;
+    private const int MaxRelation = 200;
+    private const int MaxNotes = 40;
+    private const int MaxNote = 1000;
+    private const int MaxColumns = 60;
+    private const int MaxRules = 10;
+
+    /// <summary>Finds out.</summary>
+    /// <param name="questions">Operations of one request, in order.</param>
+    /// <param name="context">Answer to <see cref="GatewayStatement.ReadContext"/> in the client's session; null where it is in a failed transaction.</param>
+    /// <param name="masks">Masks of the session; null where nothing can be masked.</param>
+    /// <param name="cancellation">Ends the session.</param>
+    public async Task<RequestImpact> ForeseeAsync(
+        IReadOnlyList<ImpactQuestion> questions, IReadOnlyList<string?>? context, SessionMasks? masks, CancellationToken cancellation)
+    {
+        var relations = questions.SelectMany(question => Touches(question.Operation)).Distinct(StringComparer.Ordinal).Where(text => text.Length <= MaxRelation).Take(MaxRelations).ToList();
+        var notes = questions.SelectMany(question => Locks(question.Operation)).Distinct(StringComparer.Ordinal).Select(note => Cut(note, MaxNote)!).Take(MaxNotes).ToList();
+        var (rows, dryRun) = ((long?)null, (DryRunResult?)null);
+        if (WhyNot(questions, context) is { } reason)
+        {
+            notes.Add($"There is no estimate: {reason}.");
+        }
+        else
+        {
+            using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+            limit.CancelAfter(Patience);
+            try
+            {
+                rows = await PlanAsync(questions, context!, masks, notes, result => dryRun = result, limit.Token).ConfigureAwait(false);
+            }
+            catch (OperationCanceledException) when (!cancellation.IsCancellationRequested)
+            {
+                notes.Add("There is no estimate: it took too long.");
+            }
+            catch (GatewayErrorException error)
+            {
+                notes.Add(error.Code switch
+                {
+                    "55P03" => "There is no estimate: somebody holds a lock on it now.",
+                    "57014" => "There is no estimate: it took too long.",
+                    _ => $"There is no estimate: the target answered {error.Code}.",
+                });
+            }
+            catch (Exception error) when (error is IOException or TargetUnavailableException or JsonException)
+            {
+                notes.Add("There is no estimate: the target didn't tell.");
+            }
+        }
+
+        notes.AddRange(questions.SelectMany(question => question.Decision.Rules)
+            .Where(rule => rule is { Shadow: false, Effect: Outcome.RequireApproval, Message.Length: > 0 })
+            .Select(rule => Cut($"{rule.Policy}/{rule.Rule} holds it: {rule.Message}", MaxNote)!).Distinct(StringComparer.Ordinal).Take(MaxRules));
+        return new RequestImpact(relations, rows, notes, dryRun);
+    }
+
+    private async Task<long?> PlanAsync(
+        IReadOnlyList<ImpactQuestion> questions, IReadOnlyList<string?> context, SessionMasks? masks, List<string> notes, Action<DryRunResult> tried,
+        CancellationToken cancellation)
+    {
+        if (!await slots.WaitAsync(TimeSpan.FromMilliseconds(300), cancellation).ConfigureAwait(false))
+        {
+            notes.Add("There is no estimate: too many are being made at the moment.");
+            return null;
+        }
+
+        try
+        {
+            var connection = await GatewayConnection.OpenAsync(access, database, record, cancellation).ConfigureAwait(false);
+            await using (connection.ConfigureAwait(false))
+            {
+                var own = (await connection.RunAsync(GatewayStatement.ReadContext.Name, GatewayStatement.ReadContext.WriteQuery, cancellation).ConfigureAwait(false)).Rows;
+                if (own is not [var row] || row.Count != context.Count || row[0] != context[0] || row[1] != context[1])
+                {
+                    notes.Add("There is no estimate: the session has another search_path or role than a fresh one.");
+                    return null;
+                }
+
+                await RunAsync(connection, ImpactStatement.Begin, cancellation).ConfigureAwait(false);
+                var (oids, unsafeReason) = await CheckAsync(connection, questions, cancellation).ConfigureAwait(false);
+                if (unsafeReason is not null)
+                {
+                    notes.Add($"There is no estimate: {unsafeReason}.");
+                    return null;
+                }
+
+                long rows = 0;
+                foreach (var question in questions)
+                {
+                    var plan = await connection.RunAsync(
+                        ImpactStatement.Explain.Name, output => ImpactStatement.Explain.Write(output, question.Operation), cancellation).ConfigureAwait(false);
+                    rows += Rows(string.Concat(plan.Rows.Select(line => line[0])));
+                }
+
+                await RunAsync(connection, ImpactStatement.Rollback, cancellation).ConfigureAwait(false);
+                if (questions is [{ Decision.Terms.DryRun: true } only])
+                {
+                    await TryAsync(connection, only, oids, masks, notes, tried, cancellation).ConfigureAwait(false);
+                }
+
+                return rows;
+            }
+        }
+        finally
+        {
+            slots.Release();
+        }
+    }
+
+    private static async Task<(IReadOnlyDictionary<string, string> Oids, string? Reason)> CheckAsync(
+        GatewayConnection connection, IReadOnlyList<ImpactQuestion> questions, CancellationToken cancellation)
+    {
+        var statements = questions.Select(question => question.Operation.Understood!.Analysis.Statements[0]).ToList();
+        var names = statements.SelectMany(statement => statement.Facts.Relations).Select(use => Quoted(use.Name)).Distinct(StringComparer.Ordinal).ToList();
+        var found = await connection.RunAsync(
+            ImpactStatement.Names.Name, output => ImpactStatement.Names.Write(output, ImpactStatement.Array(names)), cancellation).ConfigureAwait(false);
+        var oids = new Dictionary<string, string>(StringComparer.Ordinal);
+        foreach (var row in found.Rows)
+        {
+            if (row is not [{ } name, { } oid])
+            {
+                return (oids, $"{row[0]} is not known to the target");
+            }
+
+            oids[name] = oid;
+        }
+
+        await RunAsync(connection, ImpactStatement.Path, cancellation).ConfigureAwait(false);
+        var functions = statements.SelectMany(statement => statement.Facts.Functions).Select(function => function.Name).Distinct(StringComparer.Ordinal);
+        var reasons = await connection.RunAsync(
+            ImpactStatement.Safe.Name,
+            output => ImpactStatement.Safe.Write(output, ImpactStatement.Array(oids.Values), ImpactStatement.Array(functions)), cancellation).ConfigureAwait(false);
+        await RunAsync(connection, ImpactStatement.DefaultPath, cancellation).ConfigureAwait(false);
+        return (oids, reasons.Rows is [[{ } reason], ..] ? $"planning it could run code of a user ({reason})" : null);
+    }
+
+    /// <summary>Tries a change and rolls it back, where that leaves nothing behind.</summary>
+    private static async Task TryAsync(
+        GatewayConnection connection, ImpactQuestion question, IReadOnlyDictionary<string, string> oids, SessionMasks? masks, List<string> notes, Action<DryRunResult> tried, CancellationToken cancellation)
+    {
+        var statement = question.Operation.Understood!.Analysis.Statements[0];
+        var target = statement.Facts.Relations.Where(use => (use.Access & RelationAccess.Write) != 0).ToList();
+        if (statement.Facts.Kinds is not (["UPDATE"] or ["DELETE"] or ["INSERT"]) || target is not [var changed] || statement.Result is { Outputs.Count: > 0 })
+        {
+            notes.Add("It was not tried: only a single INSERT, UPDATE or DELETE without RETURNING can be.");
+            return;
+        }
+
+        try
+        {
+            await RunAsync(connection, ImpactStatement.BeginTry, cancellation).ConfigureAwait(false);
+            await RunAsync(connection, ImpactStatement.Path, cancellation).ConfigureAwait(false);
+            var oid = oids[Quoted(changed.Name)];
+            var insert = statement.Facts.Kinds[0] == "INSERT";
+            var reasons = await connection.RunAsync(
+                ImpactStatement.Revertible.Name, output => ImpactStatement.Revertible.Write(output, oid, insert ? "true" : "false"), cancellation).ConfigureAwait(false);
+            if (reasons.Rows is [[{ } reason], ..])
+            {
+                notes.Add($"It was not tried: {reason}.");
+                return;
+            }
+
+            await RunAsync(connection, ImpactStatement.DefaultPath, cancellation).ConfigureAwait(false);
+            var answer = await connection.RunAsync(ImpactStatement.Try.Name, output => ImpactStatement.Try.Write(output, question.Operation), cancellation).ConfigureAwait(false);
+            var rows = answer.Rows.Count == 0 ? 0 : long.Parse(answer.Rows[0][^1] ?? "", CultureInfo.InvariantCulture);
+            var columns = answer.Columns.Take(answer.Columns.Count - 1).Select(column => column.Name).ToList();
+            var hide = Hidden(question.Decision, masks, uint.Parse(oid, CultureInfo.InvariantCulture), columns);
+            if (columns.Count > MaxColumns)
+            {
+                notes.Add($"The rows themselves aren't shown: they have more than {MaxColumns} columns.");
+            }
+            else if (hide is null)
+            {
+                notes.Add("The rows themselves aren't shown: what would have to be masked in them can't be told with certainty.");
+            }
+
+            IReadOnlyList<IReadOnlyList<string?>> sample = hide is null || columns.Count > MaxColumns
+                ? []
+                : [.. answer.Rows.Select(row => (IReadOnlyList<string?>)[.. row.Take(columns.Count).Select((value, index) => hide[index] ? Masked : Cut(value, MaxValue))])];
+            var deleted = statement.Facts.Kinds[0] == "DELETE";
+            tried(new DryRunResult(rows, columns.Count > MaxColumns ? [] : columns, deleted ? sample : [], deleted ? [] : sample));
+            notes.Add("It was tried in a transaction of its own, which was rolled back.");
+        }
+        catch (GatewayErrorException error)
+        {
+            notes.Add($"It was tried, and the target answered {error.Code}; nothing was changed.");
+        }
+    }
+
+    /// <summary>Which columns are masked for the requester, and so for whoever approves; null where that isn't certain.</summary>
+    private static bool[]? Hidden(Decision decision, SessionMasks? masks, uint relation, List<string> columns)
+    {
+        var obligations = decision.Obligations;
+        if (obligations.Detectors.Count > 0)
+        {
+            return null;
+        }
+
+        if (obligations.Masks.Count == 0 && masks?.Snapshot is not { Tainted.Count: > 0 })
+        {
+            return new bool[columns.Count];
+        }
+
+        if (masks?.Snapshot is not { } snapshot || snapshot.Relation(relation) is not { } known)
+        {
+            return null;
+        }
+
+        var scope = snapshot.Scope(obligations.Masks);
+        return [.. columns.Select(name =>
+        {
+            var column = known.Columns.FirstOrDefault(each => each.Name == name);
+            return column.Name is null || scope.Strategy(relation, column.Number) != MaskStrategy.None;
+        })];
+    }
+
+    private static string? WhyNot(IReadOnlyList<ImpactQuestion> questions, IReadOnlyList<string?>? context)
+    {
+        if (questions.Count > MaxPlanned)
+        {
+            return $"there are more than {MaxPlanned} operations";
+        }
+
+        if (context is not { Count: 8 })
+        {
+            return "the transaction has failed";
+        }
+
+        if (context[7] != "false")
+        {
+            return "the session has temporary relations, which only it can see";
+        }
+
+        foreach (var question in questions)
+        {
+            var understood = question.Operation.Understood;
+            if (understood is not { Analysis: { Facts.Complete: true, Statements: [var statement] } })
+            {
+                return "it is not one statement that is understood completely";
+            }
+
+            if (!statement.Facts.Kinds.All(kind => kind is "SELECT" or "INSERT" or "UPDATE" or "DELETE" or "MERGE"))
+            {
+                return "the planner knows nothing of this kind of statement";
+            }
+
+            if (statement.Opaque || !statement.PureArguments || statement.Facts.ImpureFunctions.Count > 0)
+            {
+                return "it calls something that isn't known to be without effects";
+            }
+        }
+
+        return null;
+    }
+
+    private static IEnumerable<string> Touches(PostgresOperation operation) =>
+        (operation.Understood?.Analysis.Facts.Statements ?? []).SelectMany(statement => statement.Relations).Select(use => $"{Verbs(use.Access)} {use.Name}");
+
+    private static IEnumerable<string> Locks(PostgresOperation operation)
+    {
+        if (operation.Understood is not { } understood)
+        {
+            yield break;
+        }
+
+        var text = System.Text.Encoding.UTF8.GetString(operation.Text.Span);
+        var utf8 = operation.Text;
+        foreach (var facts in understood.Source.Facts.Statements)
+        {
+            var part = facts.Length > 0 && facts.Start + facts.Length <= utf8.Length ? System.Text.Encoding.UTF8.GetString(utf8.Span.Slice(facts.Start, facts.Length)) : text;
+            if (facts.Kinds.Count > 0 && LockTable.Of(part, facts.Kinds[0]) is { } row)
+            {
+                var on = string.Join(", ", facts.Relations.Where(use => (use.Access & RelationAccess.Write) != 0).Select(use => use.Name.ToString()));
+                yield return $"Takes a lock {row.Lock}{(on.Length > 0 ? $" on {on}" : "")}: {row.Note}.";
+            }
+
+            if (facts.WhereAbsent)
+            {
+                yield return "Has no condition: all rows are affected.";
+            }
+        }
+    }
+
+    private static string Verbs(RelationAccess access)
+    {
+        var verbs = new List<string>();
+        void Add(RelationAccess bit, string verb)
+        {
+            if ((access & bit) != 0)
+            {
+                verbs.Add(verb);
+            }
+        }
+
+        Add(RelationAccess.Read, "read");
+        Add(RelationAccess.Insert, "insert into");
+        Add(RelationAccess.Update, "update");
+        Add(RelationAccess.Delete, "delete from");
+        Add(RelationAccess.Define, "define");
+        return string.Join(" and ", verbs);
+    }
+
+    /// <summary>Rows of the plan's top; of a change, which itself has none, of what feeds it.</summary>
+    private static long Rows(string json)
+    {
+        using var document = JsonDocument.Parse(json);
+        var plan = document.RootElement[0].GetProperty("Plan");
+        if (plan.GetProperty("Node Type").GetString() == "ModifyTable" && plan.TryGetProperty("Plans", out var inputs))
+        {
+            return inputs.EnumerateArray().Where(input => !input.TryGetProperty("Parent Relationship", out var relationship) || relationship.GetString() is not ("InitPlan" or "SubPlan"))
+                .Sum(input => input.GetProperty("Plan Rows").GetInt64());
+        }
+
+        return plan.GetProperty("Plan Rows").GetInt64();
+    }
+
+    private static Task<GatewayAnswer> RunAsync(GatewayConnection connection, ImpactStatement statement, CancellationToken cancellation) =>
+        connection.RunAsync(statement.Name, statement.Write, cancellation);
+
+    private static string Quoted(ObjectName name) => name.Schema is { } schema ? $"{Quote(schema)}.{Quote(name.Name)}" : Quote(name.Name);
+
+    private static string Quote(string name) => $"\"{name.Replace("\"", "\"\"", StringComparison.Ordinal)}\"";
+
+    private static string? Cut(string? value, int length) => value is not null && value.Length > length ? value[..length] + "…" : value;
+}
