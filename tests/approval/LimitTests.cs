@@ -33,7 +33,17 @@ public sealed class LimitTests
         using var again = await server.PostAsync("", server.Service("proxy"), create);
         Assert.Equal("recently-denied", await ApprovalServer.ProblemAsync(again, HttpStatusCode.TooManyRequests));
         server.Clock.Shift += TimeSpan.FromSeconds(6);
-        Assert.Equal(RequestState.Pending, (await server.OpenAsync(create)).State);
+        var second = await server.OpenAsync(create);
+        Assert.Equal(RequestState.Pending, second.State);
+
+        // A second denial of the same holds twice as long.
+        using var deniedAgain = await server.DecideAsync(second, "carol", approve: false);
+        Assert.Equal(HttpStatusCode.OK, deniedAgain.StatusCode);
+        server.Clock.Shift += TimeSpan.FromSeconds(6);
+        using var longer = await server.PostAsync("", server.Service("proxy"), create);
+        Assert.InRange(longer.Headers.RetryAfter!.Delta!.Value.TotalSeconds, 1, 5);
+        Assert.Equal("recently-denied", await ApprovalServer.ProblemAsync(longer, HttpStatusCode.TooManyRequests));
+        await server.OpenAsync(server.Create("bob"));
     }
 
     [Fact]

@@ -45,7 +45,7 @@ public sealed class RequesterShellTests
         }
     }
 
-    private sealed class World : IRunnerHost<RequesterDocument>, IWorkflowHost, IEvidence
+    private sealed class World : IRunnerHost<RequesterDocument>, IWorkflowHost, IEvidence, IGrantSigner
     {
         private RequesterShell _shell;
         private RequesterDocument? _stored;
@@ -140,7 +140,16 @@ public sealed class RequesterShellTests
 
         public ValueTask<SessionEvidence> SessionAsync(string assertion, CancellationToken cancellation) => throw new NotSupportedException();
 
-        private RequesterShell New() => new("r", this, this, this, RequesterLimits.Default, TimeProvider.System);
+        public ValueTask<string> ServiceAsync(string token, CancellationToken cancellation) => throw new NotSupportedException();
+
+        public ValueTask CheckSealAsync(RequestSpec spec, string seal, CancellationToken cancellation) => throw new NotSupportedException();
+
+        public string Seal(RequestSpec spec) => "sealed";
+
+        public string Sign(RequestDocument document) => throw new NotSupportedException();
+
+        private RequesterShell New() =>
+            new("r", this, new RequestParts(this, this, new Countersign.Fakes.Workflow.EffectLog(), TimeProvider.System, this, new Countersign.Fakes.Workflow.EffectLog(), TimeSpan.FromDays(1)), RequesterLimits.Default);
 
         private void Crash(int point)
         {

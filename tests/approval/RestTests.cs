@@ -1,7 +1,9 @@
 using System.Net;
 using Countersign.Approval.Contracts;
+using Countersign.Approval.Grants;
 using Countersign.Platform.Embedded;
 using Countersign.Platform.Tokens;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace Countersign.Approval.Tests;
 
@@ -396,5 +398,88 @@ public sealed class RestTests(ServerFixture fixture) : IClassFixture<ServerFixtu
         var grant = (await _server.GetAsync<RequestView>($"/{request.Id}", _server.Service("policy"))).Grant!;
         var keys = await new FileTrustedKeys(Path.Combine(_server.Data, "keys")).GetAsync("approval", default);
         Assert.True((await keys.VerifyAsync<GrantClaims>(grant, TokenTypes.Grant, "approval", null, _server.Clock.GetUtcNow())).Bootstrap);
+    }
+
+    [Fact]
+    public async Task A_new_key_signs_and_the_old_one_still_verifies_also_after_a_restart()
+    {
+        await using var server = await ApprovalServer.StartAsync();
+        async Task<string> GrantOf(RequestView request, string redemption)
+        {
+            using var redeemed = await server.RedeemAsync(request, redemption);
+            return (await ApprovalServer.ReadAsync<RedeemResult>(redeemed)).Grant;
+        }
+
+        async Task<VerificationKeys> KeysAsync()
+        {
+            using var jwks = await server.SendAsync(HttpMethod.Get, "/approval/.well-known/jwks.json", null);
+            Assert.True(jwks.Headers.CacheControl!.Public);
+            Assert.Equal(TimeSpan.FromSeconds(60), jwks.Headers.CacheControl.MaxAge);
+            using var again = new HttpRequestMessage(HttpMethod.Get, "/approval/.well-known/jwks.json");
+            again.Headers.IfNoneMatch.Add(jwks.Headers.ETag!);
+            using var unchanged = await server.Http.SendAsync(again);
+            Assert.Equal(HttpStatusCode.NotModified, unchanged.StatusCode);
+            return VerificationKeys.FromJson(await jwks.Content.ReadAsStringAsync());
+        }
+
+        var first = await server.OpenAsync();
+        await server.ApproveAsync(first);
+        var second = await server.OpenAsync();
+        await server.ApproveAsync(second);
+        var before = await GrantOf(first, "a");
+        server.Services.GetRequiredService<GrantKeys>().Rotate();
+        var third = await server.OpenAsync();
+        await server.ApproveAsync(third);
+        await server.RestartAsync();
+        // Approved under the old key, redeemed after the rotation and a restart; signed with the new one since.
+        var (old, fresh) = (await GrantOf(second, "b"), await GrantOf(third, "c"));
+        Assert.Equal(before, await GrantOf(first, "a"));
+        var keys = await KeysAsync();
+        foreach (var grant in new[] { before, old, fresh })
+        {
+            await keys.VerifyAsync<GrantClaims>(grant, TokenTypes.Grant, "approval", null, server.Clock.GetUtcNow());
+        }
+
+        static string Kid(string token) => new Microsoft.IdentityModel.JsonWebTokens.JsonWebToken(token).Kid;
+        Assert.Equal(Kid(before), Kid(old));
+        Assert.NotEqual(Kid(before), Kid(fresh));
+    }
+
+    [Fact]
+    public async Task What_is_over_and_old_leaves_the_store_unless_it_must_be_reviewed()
+    {
+        await using var server = await ApprovalServer.StartAsync(new() { ["Countersign:Approval:RetentionDays"] = "2" });
+        var over = await server.OpenAsync();
+        using (await server.DecideAsync(over, "bob", approve: false))
+        {
+        }
+
+        var alone = await server.OpenAsync(server.Create("dave") with { BreakGlassAllowed = true });
+        await server.DoAsync<RequestView>($"/{alone.Id}/break-glass", server.Peers.Token("dave"), new BreakGlassRequest(alone.Digest, "fire"));
+        await server.StopHostAsync();
+        server.Clock.Shift += TimeSpan.FromDays(1);
+        await server.StartHostAsync();
+        Assert.Equal(RequestState.Denied, (await server.GetAsync<RequestView>($"/{over.Id}", server.Service("proxy"))).State);
+        await server.StopHostAsync();
+        server.Clock.Shift += TimeSpan.FromDays(2);
+        await server.StartHostAsync();
+        var deadline = DateTimeOffset.UtcNow.AddSeconds(60);
+        while (true)
+        {
+            using var gone = await server.SendAsync(HttpMethod.Get, $"/approval/v1/requests/{over.Id}", server.Service("proxy"));
+            if (gone.StatusCode == HttpStatusCode.NotFound)
+            {
+                break;
+            }
+
+            Assert.True(DateTimeOffset.UtcNow < deadline, "it is still there");
+            await Task.Delay(50);
+        }
+
+        Assert.DoesNotContain(over.Id, (await server.GetAsync<RequestView[]>("?filter=all", server.Peers.Token("bob"))).Select(request => request.Id));
+        // Overdue by now, which was told without anybody asking; open until somebody looks.
+        await ApprovalServer.UntilAsync(() => server.Audits.Any(audit => audit.Subject == alone.Id && audit.Action == "request.review-overdue"), "the overdue review");
+        using var reviews = await server.SendAsync(HttpMethod.Get, "/approval/v1/reviews?state=overdue", server.Peers.Token("bob"));
+        Assert.Contains(alone.Id, (await ApprovalServer.ReadAsync<RequestView[]>(reviews)).Select(request => request.Id));
     }
 }

@@ -13,7 +13,7 @@ public sealed class WorkflowModelTests
 
     [Fact]
     public void No_sequence_breaks_the_invariants() =>
-        Gen.Select(Gen.Int[0, 3], Gen.Int[0, 99].Array[4].Array[1, 60]).Sample((kind, script) => Run(kind, script), iter: 4000);
+        Gen.Select(Gen.Int[0, 7], Gen.Int[0, 99].Array[4].Array[1, 60]).Sample((kind, script) => Run(kind, script), iter: 8000);
 
     private static void Run(int variant, int[][] script)
     {
@@ -26,22 +26,34 @@ public sealed class WorkflowModelTests
         world.Settle();
     }
 
+    private static readonly TimeSpan Length = TimeSpan.FromSeconds(300);
+    private static readonly TimeSpan ReviewWithin = TimeSpan.FromSeconds(150);
+
+    // 0 to 2: operations with several quorums; 3: bundle; 4: window; 5: break-glass; 6: a list with one statement twice, and assurance; 7: in effect.
     private static RequestSpec Spec(int variant) => new()
     {
         Id = "apr_model",
-        Kind = variant == 3 ? WorkflowKind.Bundle : WorkflowKind.Operation,
-        AskedBy = variant == 3 ? "policy" : "proxy",
+        Kind = variant switch { 3 or 7 => WorkflowKind.Bundle, 4 => WorkflowKind.AccessWindow, _ => WorkflowKind.Operation },
+        AskedBy = variant is 3 or 7 ? "policy" : "proxy",
         Requester = new SpecRequester("r", "R", ["r", "svc"]),
-        Connection = variant == 3 ? "" : "shop",
-        Operations = [.. Enumerable.Range(0, variant == 3 ? 1 : variant + 1).Select(index => new SpecOperation($"d{index}", "DELETE", []))],
+        Connection = variant is 3 or 7 ? "" : "shop",
+        Operations = variant switch
+        {
+            6 => [new SpecOperation("d0", "DELETE", []), new SpecOperation("d0", "DELETE", []), new SpecOperation("d2", "DELETE", [])],
+            _ => [.. Enumerable.Range(0, variant is 1 or 2 ? variant + 1 : 1).Select(index => new SpecOperation($"d{index}", "DELETE", []))],
+        },
         Digest = "shown",
         AllOf = variant switch
         {
-            0 => [new SpecRequirement(["g1"], 1)],
             1 => [new SpecRequirement(["g1"], 1), new SpecRequirement(["g2"], 1)],
             2 => [new SpecRequirement(["g1", "g2"], 3)],
-            _ => [new SpecRequirement(["g1"], 2)],
+            3 => [new SpecRequirement(["g1"], 2)],
+            _ => [new SpecRequirement(["g1"], 1)],
         },
+        Window = variant == 4 ? new SpecWindow(Length, ["SELECT"], ["public.orders"]) : null,
+        BreakGlassAllowed = variant is 5 or 6,
+        Assurance = variant == 6 ? new SpecAssurance(TimeSpan.FromSeconds(60), ["otp"]) : null,
+        InEffect = variant == 7,
         Timeout = TimeSpan.FromSeconds(100),
         GrantLifetime = TimeSpan.FromSeconds(50),
     };
@@ -74,8 +86,23 @@ public sealed class WorkflowModelTests
         public void Play(int[] step)
         {
             _fault = step[3] % 12;
-            switch (step[0] % 12)
+            switch (step[0] % 16)
             {
+                case 12:
+                    Send(new BreakGlass("", Decider(step[1] % 2 == 0 ? 0 : step[1]), step[2] % 7 == 0 ? "other" : "shown", step[3] % 5 == 0 ? " " : "fire"));
+                    break;
+                case 13:
+                    Send(new CloseReview("", Decider(step[1]), step[2] % 5 == 0 ? "other" : "shown", step[2] % 2 == 0, step[3] % 7 == 0 ? "" : "seen"));
+                    break;
+                case 14:
+                    var at = _clock.Now - TimeSpan.FromSeconds(step[1] % 40);
+                    Send(new Extend("", new ExtensionGrant(
+                        $"e{step[1] % 4}", step[2] % 9 == 0 ? "apr_other" : "apr_model", step[2] % 7 == 0 ? "a" : "r", "shop", step[3] % 9 == 0 ? "other" : "shown", at,
+                        at + TimeSpan.FromSeconds(50))));
+                    break;
+                case 15:
+                    Send(new Revoke("", Decider(step[1]), ""));
+                    break;
                 case 0 or 1 or 2:
                     Send(new Approve(step[3] % 3 == 0 ? $"c{step[2]}" : "", Decider(step[1]), step[2] % 10 == 0 ? "other" : "shown", ""));
                     break;
@@ -120,9 +147,9 @@ public sealed class WorkflowModelTests
                 Assert.True(_stored.IsTerminal || _wake is not null, "an open request that nobody wakes");
             }
 
-            for (var round = 0; round < 3; round++)
+            for (var round = 0; round < 5; round++)
             {
-                _clock.Now += TimeSpan.FromSeconds(200);
+                _clock.Now += TimeSpan.FromSeconds(400);
                 Try(() => _runner.WakeAsync(default));
             }
 
@@ -134,6 +161,9 @@ public sealed class WorkflowModelTests
             Assert.True(_stored.IsTerminal);
             Assert.Empty(_stored.Outbox);
             Assert.Null(_wake);
+            // What one person did alone is reviewed, or was reported as not reviewed: once.
+            Assert.True(_stored.Review is null || !_stored.AwaitsReview || _stored.Review.Overdue, "an unreviewed request that nobody hears of");
+            Assert.Equal(_stored.Review?.Overdue == true ? 1 : 0, _published.Values.Count(effect => effect.Action == "request.review-overdue"));
             Assert.All(Enumerable.Range(1, (int)_stored.Version), version => Assert.Contains($"{_spec.Id}:{version}", _published.Keys));
         }
 
@@ -199,7 +229,7 @@ public sealed class WorkflowModelTests
         }
 
         private WorkflowRunner<RequestDocument, RequestCommand, RequestEffect> NewRunner() =>
-            new(new RequestWorkflow(), this, this, new Wake(), _clock, document => document with { Grant = document.State == WorkflowState.Approved ? "grant" : document.Grant });
+            new(new RequestWorkflow(ReviewWithin), this, this, new Wake(), _clock, document => document.NeedsGrant ? document with { Grant = "grant" } : document);
 
         private void Send(RequestCommand command)
         {
@@ -216,16 +246,26 @@ public sealed class WorkflowModelTests
             }
         });
 
-        // I1: whoever is told "go ahead" is the first and only one for that operation, after an approval by others.
+        // I1: whoever is told "go ahead" is the first and only one for that operation, after an approval by others (or alone, where that is allowed).
         private void Granted(Redeem redeem, Step<RequestDocument> step)
         {
-            Assert.True(_granted.TryAdd(redeem.Index, redeem.Id) || _granted[redeem.Index] == redeem.Id, "an operation was redeemed twice");
             var document = step.Document!;
+            if (_spec.Window is null)
+            {
+                Assert.True(_granted.TryAdd(redeem.Index, redeem.Id) || _granted[redeem.Index] == redeem.Id, "an operation was redeemed twice");
+                Assert.True(document.State is WorkflowState.Approved or WorkflowState.Consumed or WorkflowState.Expired);
+            }
+            else
+            {
+                Assert.Equal(WorkflowState.Approved, document.State);
+                Assert.NotNull(document.WindowBeganAt);
+                Assert.True(_clock.Now < document.Deadline, "a window was used after its end");
+            }
+
             Assert.Equal(_spec.Operations[redeem.Index].Digest, redeem.Digest);
-            Assert.True(document.State is WorkflowState.Approved or WorkflowState.Consumed or WorkflowState.Expired);
             Assert.NotNull(document.ApprovedAt);
             Assert.Equal("grant", document.Grant);
-            Assert.True(document.Bootstrap || Quorum.Missing(_spec.AllOf, document.Votes) == 0);
+            Assert.True(document.Bootstrap || document.BreakGlass is not null || Quorum.Missing(_spec.AllOf, document.Votes) == 0);
             Assert.Equal(_spec.AskedBy, redeem.Service);
         }
 
@@ -233,20 +273,13 @@ public sealed class WorkflowModelTests
         {
             if (before is not null)
             {
-                Assert.True(!before.IsTerminal || before.State == after.State || after.State == WorkflowState.Revoked, $"{before.State} was left for {after.State}");
-                if (after.Version != before.Version)
-                {
-                    Assert.Contains(Transitions.Table, row => row.From == before.State && row.To == after.State);
-                }
-
-                Assert.True(after.Version >= before.Version);
-                Assert.Equal(before.Votes, after.Votes.Take(before.Votes.Count));
-                Assert.Equal(before.Redemptions, after.Redemptions.Take(before.Redemptions.Count));
+                CheckStep(before, after);
             }
 
             // I2: no guise of the requester among those who agreed, except the first person alone on a control request.
             Assert.All(after.Votes, vote => Assert.True(!Guises.Contains(vote.Person) || (after.Bootstrap && _bootstrap && vote.Person == "r"), $"{vote.Person} decided"));
             Assert.DoesNotContain(after.Votes, vote => vote.Person is "outsider" or "disabled" or "nogroup");
+            Assert.True(_spec.Assurance is null || after.Votes.All(vote => vote.Person != "b"), "a login that is not sure enough decided");
             Assert.False(after.Votes.Any(vote => vote.Approved && vote.Person == "a") && after.Votes.Any(vote => vote.Approved && vote.Person == "a2"), "one human counted twice");
             if (after.Redemptions.Count > (before?.Redemptions.Count ?? 0))
             {
@@ -254,7 +287,41 @@ public sealed class WorkflowModelTests
                 Assert.True(_clock.Now < before.Deadline, "redeemed after the deadline");
             }
 
+            // Alone only where it is allowed, and never without somebody else's look.
+            Assert.Equal(after.BreakGlass is not null || _spec.InEffect, after.Review is not null);
+            Assert.True(after.BreakGlass is null || (_spec.BreakGlassAllowed && after.BreakGlass.Reason == "fire"), "alone where it is not allowed");
+            Assert.False(after.Review?.ClosedBy is "r" or "r2" or "r3" or "svc" or "outsider" or "disabled", "reviewed by the wrong person");
             _history.Add(after);
+        }
+
+        private void CheckStep(RequestDocument before, RequestDocument after)
+        {
+            // Nothing leads out of a terminal state but a revocation, while something may run.
+            var ended = before.IsTerminal && before.State != after.State;
+            Assert.True(!ended || (after.State == WorkflowState.Revoked && before.State is not (WorkflowState.Denied or WorkflowState.Revoked) && before.MayRun(_clock.Now)), $"{before.State} was left for {after.State}");
+            if (after.Version == before.Version + 1)
+            {
+                Assert.Contains(Transitions.Table, row => row.From == before.State && row.To == after.State);
+            }
+
+            Assert.True(after.Version >= before.Version);
+            Assert.Equal(before.Votes, after.Votes.Take(before.Votes.Count));
+            Assert.Equal(before.Redemptions, after.Redemptions.Take(before.Redemptions.Count));
+            Assert.True(before.Review?.ClosedBy is null || before.Review == after.Review, "a review was changed");
+
+            // A window begins once, and what ends later than before does so by an extension, and by no more than that gives.
+            Assert.True(before.WindowBeganAt is null || before.WindowBeganAt == after.WindowBeganAt, "a window began twice");
+            Assert.True(_spec.Window is null || after.Redemptions.Count <= 1);
+            Assert.Equal(before.Extensions ?? [], (after.Extensions ?? []).Take(before.Extensions?.Count ?? 0));
+            Assert.Equal(after.Extensions?.Count ?? 0, after.Extensions?.Select(extension => extension.Request).Distinct().Count() ?? 0);
+            if (before.State == WorkflowState.Approved && after.State == WorkflowState.Approved && after.Deadline != before.Deadline)
+            {
+                var allowed = after.Extensions?.Count > (before.Extensions?.Count ?? 0)
+                    ? after.Extensions[^1].Until
+                    : _clock.Now + Length;
+                Assert.True(after.Deadline == allowed && (after.Deadline > before.Deadline || before.WindowBeganAt is null), "more time than was approved");
+                Assert.True(after.Deadline <= _clock.Now + Length, "more time at once than was looked at");
+            }
         }
 
         private Redeem Redeem(int[] step)
@@ -275,6 +342,8 @@ public sealed class WorkflowModelTests
                 Enrolled = person is not "outsider",
                 Disabled = person is "disabled",
                 Groups = person switch { "nogroup" => ["g9"], "b" => ["g1", "g2"], "c" => ["g2"], _ => ["g1"] },
+                Amr = person == "b" ? ["pwd"] : ["otp"],
+                AuthenticatedAt = _clock.Now,
                 BootstrapOpen = _bootstrap && person == "r",
                 // What only identity's present links of the requester say.
                 RequesterSameAs = ["r", "r3", "svc"],

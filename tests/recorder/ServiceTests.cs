@@ -26,7 +26,7 @@ namespace Countersign.Recorder.Tests;
 
 /// <summary>From the proxy's spool over HTTP into the recorder's log and out again: what a person exports verifies offline, with nothing but the public key.</summary>
 [Trait("group", "evidence")]
-public sealed class ServiceTests : IAsyncLifetime
+public class ServiceTests : IAsyncLifetime
 {
     private readonly TestFolder _folder = new();
     private WebApplication _app = null!;
@@ -46,6 +46,7 @@ public sealed class ServiceTests : IAsyncLifetime
 
     public async ValueTask DisposeAsync()
     {
+        GC.SuppressFinalize(this);
         _client.Dispose();
         await _app.StopAsync();
         await _app.DisposeAsync();
@@ -302,12 +303,16 @@ public sealed class ServiceTests : IAsyncLifetime
         Assert.Equal(HttpStatusCode.OK, await StatusAsync("health/ready", null));
     }
 
+    /// <summary>Where it stores, beside the folder.</summary>
+    private protected virtual Dictionary<string, string?> Storage() => [];
+
     private async Task<WebApplication> StartAsync()
     {
         var builder = WebApplication.CreateBuilder();
         builder.WebHost.UseUrls("http://127.0.0.1:0");
         builder.Logging.ClearProviders();
         builder.Configuration.AddInMemoryCollection(new Dictionary<string, string?> { ["Countersign:Data"] = _folder.Path, ["Countersign:Recorder:CheckpointDelay"] = "00:00:00.05" });
+        builder.Configuration.AddInMemoryCollection(Storage());
         builder.AddCountersignHosting("test");
         builder.AddEmbeddedPlatform(_folder.Path);
         builder.AddRecorderService();

@@ -44,8 +44,10 @@ public abstract record RequestMessage
     public sealed override string ToString() => GetType().Name;
 }
 
-/// <summary>Opens it; sent by the requester's actor.</summary>
-public sealed record OpenMessage(RequestSpec Spec) : RequestMessage;
+/// <summary>Opens it; sent by the requester's actor, which has verified who asks.</summary>
+/// <param name="Spec">What is asked for.</param>
+/// <param name="Seal">Approval's own signature over it: nobody else opens requests, in whoever's name.</param>
+public sealed record OpenMessage(RequestSpec Spec, string Seal) : RequestMessage;
 
 /// <summary>Approves or denies it.</summary>
 /// <param name="Approve">False to deny.</param>
@@ -63,7 +65,12 @@ public sealed record ExplainMessage(string Reason, string Token) : RequestMessag
 public sealed record WithdrawMessage(string? Token, string? Assertion) : RequestMessage;
 
 /// <summary>Redeems one operation.</summary>
-public sealed record RedeemMessage(int Index, string Digest, string RedemptionId, string Assertion, string Service) : RequestMessage;
+/// <param name="Index">Which.</param>
+/// <param name="Digest">Its digest.</param>
+/// <param name="RedemptionId">Id of the attempt.</param>
+/// <param name="Assertion">Session assertion of the executor; nothing for a control request.</param>
+/// <param name="ServiceToken">The calling service's own token for approval.</param>
+public sealed record RedeemMessage(int Index, string Digest, string RedemptionId, string Assertion, string ServiceToken) : RequestMessage;
 
 /// <summary>Takes an approval back.</summary>
 public sealed record RevokeMessage(string Comment, string Token) : RequestMessage;

@@ -1,3 +1,5 @@
+using System.Security.Cryptography;
+using System.Text.Json;
 using Countersign.Approval.Workflow;
 
 namespace Countersign.Approval.Actors;
@@ -38,6 +40,12 @@ public interface IEvidence
     /// <summary>The person of an access token for approval.</summary>
     ValueTask<string> PersonAsync(string token, CancellationToken cancellation);
 
+    /// <summary>The service of a service token for approval.</summary>
+    ValueTask<string> ServiceAsync(string token, CancellationToken cancellation);
+
+    /// <summary>Makes sure that approval itself has sealed a spec.</summary>
+    ValueTask CheckSealAsync(RequestSpec spec, string seal, CancellationToken cancellation);
+
     /// <summary>The session of a session assertion.</summary>
     ValueTask<SessionEvidence> SessionAsync(string assertion, CancellationToken cancellation);
 }
@@ -63,9 +71,19 @@ public sealed class EvidenceRejectedException : Exception
     }
 }
 
-/// <summary>Signs the grant of a request that has just become approved.</summary>
+/// <summary>Signs with approval's key: the grant of a request that has just become approved, and what is to be opened.</summary>
 public interface IGrantSigner
 {
+    /// <summary>Compact JWS over <see cref="SpecHash"/>.</summary>
+    string Seal(RequestSpec spec);
+
     /// <summary>Compact JWS.</summary>
     string Sign(RequestDocument document);
+}
+
+/// <summary>What a seal is over.</summary>
+public static class SpecHash
+{
+    /// <summary>Lower-case hex of the SHA-256 of the spec as it is persisted.</summary>
+    public static string Compute(RequestSpec spec) => Convert.ToHexStringLower(SHA256.HashData(JsonSerializer.SerializeToUtf8Bytes(spec, WorkflowJson.Options)));
 }

@@ -101,6 +101,7 @@ public sealed class RequestShell
         switch (message)
         {
             case OpenMessage open:
+                await _parts.Evidence.CheckSealAsync(open.Spec, open.Seal, cancellation);
                 return new Open(open.Spec.Id, open.Spec);
             case DecideMessage decide:
                 var by = await _parts.Evidence.DeciderAsync(document!.Spec, decide.Token, groups: true, cancellation);
@@ -117,10 +118,11 @@ public sealed class RequestShell
             case WithdrawMessage { Assertion: { } assertion }:
                 return new Withdraw("", (await _parts.Evidence.SessionAsync(assertion, cancellation)).Person);
             case RedeemMessage redeem when document!.Spec.IsControl:
-                return new Redeem(redeem.RedemptionId, redeem.Service, "", "", redeem.Index, redeem.Digest) { Gone = await GoneAsync(document, cancellation) };
+                return new Redeem(redeem.RedemptionId, await _parts.Evidence.ServiceAsync(redeem.ServiceToken, cancellation), "", "", redeem.Index, redeem.Digest) { Gone = await GoneAsync(document, cancellation) };
             case RedeemMessage redeem:
+                var service = await _parts.Evidence.ServiceAsync(redeem.ServiceToken, cancellation);
                 var session = await _parts.Evidence.SessionAsync(redeem.Assertion, cancellation);
-                return new Redeem(redeem.RedemptionId, redeem.Service, session.Person, session.Connection, redeem.Index, redeem.Digest)
+                return new Redeem(redeem.RedemptionId, service, session.Person, session.Connection, redeem.Index, redeem.Digest)
                 {
                     Gone = await GoneAsync(document, cancellation),
                 };

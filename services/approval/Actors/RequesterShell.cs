@@ -17,14 +17,14 @@ public sealed class RequesterShell
     private readonly WorkflowRunner<RequesterDocument, RequesterCommand, OpenEffect> _runner;
 
     /// <summary>A shell over a host.</summary>
-    public RequesterShell(
-        string person, IRunnerHost<RequesterDocument> host, IWorkflowHost workflows, IEvidence evidence, RequesterLimits limits, TimeProvider clock)
+    public RequesterShell(string person, IRunnerHost<RequesterDocument> host, RequestParts parts, RequesterLimits limits)
     {
+        ArgumentNullException.ThrowIfNull(parts);
         _person = person;
-        _workflows = workflows;
-        _evidence = evidence;
-        _clock = clock;
-        _runner = new(new RequesterWorkflow(limits), host, new Opening(workflows), new Nudge(), clock);
+        _workflows = parts.Workflows;
+        _evidence = parts.Evidence;
+        _clock = parts.Clock;
+        _runner = new(new RequesterWorkflow(limits), host, new Opening(parts), new Nudge(), parts.Clock);
     }
 
     /// <summary>Whether <see cref="TidyAsync"/> has something to do.</summary>
@@ -127,7 +127,7 @@ public sealed class RequesterShell
 
     private ActorAnswer Refuse(string code, string message) => new(null, new Refusal(code, message), false, _clock.GetUtcNow());
 
-    private sealed class Opening(IWorkflowHost workflows) : IEffects<RequesterDocument, OpenEffect>
+    private sealed class Opening(RequestParts parts) : IEffects<RequesterDocument, OpenEffect>
     {
         public async ValueTask<bool> RunAsync(RequesterDocument document, IReadOnlyList<OpenEffect> effects, CancellationToken cancellation)
         {
@@ -135,7 +135,7 @@ public sealed class RequesterShell
             {
                 foreach (var effect in effects)
                 {
-                    var answer = await workflows.AskAsync(effect.Spec.Id, new OpenMessage(effect.Spec), cancellation);
+                    var answer = await parts.Workflows.AskAsync(effect.Spec.Id, new OpenMessage(effect.Spec, parts.Signer.Seal(effect.Spec)), cancellation);
                     if (answer.Refusal is not null)
                     {
                         return false;

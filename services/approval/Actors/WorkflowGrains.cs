@@ -107,7 +107,7 @@ internal sealed class RequestGrain(
 /// <summary>Hosts a <see cref="RequesterShell"/>. It has no deadline and so no wake-up; what a crash left is found at start.</summary>
 [GrainType("approval-requester")]
 internal sealed class RequesterGrain(
-    [FromKeyedServices(AppIds.Approval)] IStateStore store, IWorkflowHost workflows, RequestParts parts, RequesterLimits limits)
+    [FromKeyedServices(AppIds.Approval)] IStateStore store, RequestParts parts, RequesterLimits limits)
     : Grain, IRequesterGrain, IRunnerHost<RequesterDocument>
 {
     private static readonly TimeSpan TidyAfter = TimeSpan.FromSeconds(1);
@@ -116,7 +116,7 @@ internal sealed class RequesterGrain(
 
     private string Id => this.GetPrimaryKeyString();
 
-    private RequesterShell Shell => _shell ??= new RequesterShell(Id, this, workflows, parts.Evidence, limits, parts.Clock);
+    private RequesterShell Shell => _shell ??= new RequesterShell(Id, this, parts, limits);
 
     public async Task<byte[]> HandleAsync(byte[] message)
     {

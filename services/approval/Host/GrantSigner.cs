@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using Countersign.Approval.Actors;
 using Countersign.Approval.Contracts;
 using Countersign.Approval.Grants;
@@ -10,7 +11,11 @@ namespace Countersign.Approval.Host;
 /// <summary>Makes the grant of an approved request (docs/formats/grant.md).</summary>
 internal sealed class GrantSigner(GrantKeys keys) : IGrantSigner
 {
+    public const string SealType = "cs-open+jwt";
+
     public string Sign(RequestDocument document) => keys.Sign(TokenTypes.Grant, Claims(document));
+
+    public string Seal(RequestSpec spec) => keys.Sign(SealType, new SealClaims(AppIds.Approval, SpecHash.Compute(spec)));
 
     internal static GrantClaims Claims(RequestDocument document)
     {
@@ -47,6 +52,11 @@ internal sealed class GrantSigner(GrantKeys keys) : IGrantSigner
         };
     }
 }
+
+/// <summary>Claims of the seal over what is to be opened; approval makes and verifies it.</summary>
+/// <param name="Issuer">Always <c>approval</c>.</param>
+/// <param name="Hash">See <see cref="SpecHash"/>.</param>
+internal sealed record SealClaims([property: JsonPropertyName("iss")] string Issuer, [property: JsonPropertyName("spec")] string Hash);
 
 /// <summary>Makes the grant keys known at start, and replaces the current one when it is old.</summary>
 internal sealed partial class GrantKeyRotation(

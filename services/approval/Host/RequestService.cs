@@ -81,7 +81,7 @@ internal sealed class RequestService(
         var answer = await SendAsync(
             "request.redemption-refused", caller, id,
             () => redeem.RedemptionId is { Length: > 0 and <= 200 }
-                ? new RedeemMessage(redeem.Index, redeem.Digest ?? "", redeem.RedemptionId, redeem.Assertion ?? "", caller.Service!)
+                ? new RedeemMessage(redeem.Index, redeem.Digest ?? "", redeem.RedemptionId, redeem.Assertion ?? "", caller.Token)
                 : throw new ProblemException(400, RefusalCodes.Invalid, "redemptionId: 1 to 200 characters"),
             cancellation);
         return new RedeemResult(answer.Document!.Grant ?? throw new ProblemException("The request has no grant."));

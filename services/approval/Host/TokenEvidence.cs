@@ -119,6 +119,39 @@ internal sealed class TokenEvidence(ITrustedKeys trusted, Directory directory, T
     public async ValueTask<string> PersonAsync(string token, CancellationToken cancellation) =>
         (await AccessAsync(token, AppIds.Approval, cancellation)).Person;
 
+    public async ValueTask<string> ServiceAsync(string token, CancellationToken cancellation)
+    {
+        try
+        {
+            // The issuer chooses the key that must verify the token; it is nobody's word until then.
+            var issuer = new JsonWebToken(token).Issuer;
+            var keys = await trusted.GetAsync(issuer, cancellation);
+            await keys.VerifyAsync<ServiceTokenClaims>(token, TokenTypes.Service, issuer, AppIds.Approval, clock.GetUtcNow());
+            return issuer;
+        }
+        catch (Exception error) when (error is TokenRejectedException or ArgumentException)
+        {
+            throw new EvidenceRejectedException("the service's token does not verify", error);
+        }
+    }
+
+    public async ValueTask CheckSealAsync(RequestSpec spec, string seal, CancellationToken cancellation)
+    {
+        try
+        {
+            var claims = await (await trusted.GetAsync(AppIds.Approval, cancellation))
+                .VerifyAsync<SealClaims>(seal, GrantSigner.SealType, AppIds.Approval, null, clock.GetUtcNow(), requireExpiry: false);
+            if (claims.Hash != SpecHash.Compute(spec))
+            {
+                throw new EvidenceRejectedException("the seal is of something else");
+            }
+        }
+        catch (TokenRejectedException error)
+        {
+            throw new EvidenceRejectedException(error.Message, error);
+        }
+    }
+
     public async ValueTask<SessionEvidence> SessionAsync(string assertion, CancellationToken cancellation)
     {
         var claims = await SessionClaimsAsync(assertion, cancellation);

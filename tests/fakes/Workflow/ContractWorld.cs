@@ -96,6 +96,13 @@ public sealed class ScriptedEvidence(TimeProvider clock) : IEvidence
     public ValueTask<string> PersonAsync(string token, CancellationToken cancellation) => new(Person(token, ""));
 
     /// <inheritdoc/>
+    public ValueTask<string> ServiceAsync(string token, CancellationToken cancellation) => new(Person(token, "service:"));
+
+    /// <inheritdoc/>
+    public ValueTask CheckSealAsync(RequestSpec spec, string seal, CancellationToken cancellation) =>
+        seal == ScriptedSigner.SealOf(spec) ? ValueTask.CompletedTask : throw new EvidenceRejectedException("not sealed by approval");
+
+    /// <inheritdoc/>
     public ValueTask<SessionEvidence> SessionAsync(string assertion, CancellationToken cancellation)
     {
         var person = Person(assertion, Session);
@@ -137,6 +144,12 @@ public sealed class ScriptedSigner : IGrantSigner
             : null;
         return JsonSerializer.Serialize(new Scripted(Interlocked.Increment(ref _count), spec.Id, document.Deadline, extension));
     }
+
+    /// <inheritdoc/>
+    public string Seal(RequestSpec spec) => SealOf(spec);
+
+    /// <summary>The seal of a spec.</summary>
+    public static string SealOf(RequestSpec spec) => "sealed:" + SpecHash.Compute(spec);
 
     /// <summary>The extension that a grant is for; null where it is for none.</summary>
     public static ExtensionGrant? Read(string grant)

@@ -48,10 +48,11 @@ public sealed class InMemoryRuntime(ContractWorld world, WorkflowSettings settin
     public async ValueTask<ReadOnlyMemory<byte>> SendAsync(string type, string id, ReadOnlyMemory<byte> message, CancellationToken cancellation) =>
         await Of(type, id).TurnAsync(shell => shell.HandleAsync(message, cancellation));
 
+    private RequestParts Parts => new(world.Evidence, world.Signer, world.Told, world.Clock, this, world.Told, settings.ReviewWithin);
+
     private Workflow Of(string type, string id) => _running.GetOrAdd((type, id), _ => new Workflow(type == WorkflowTypes.Request
-        ? new Shell(new RequestShell(new Host<RequestDocument>(this, type, id), new RequestParts(
-            world.Evidence, world.Signer, world.Told, world.Clock, this, world.Told, settings.ReviewWithin)))
-        : new Shell(new RequesterShell(id, new Host<RequesterDocument>(this, type, id), this, world.Evidence, settings.Limits, world.Clock))));
+        ? new Shell(new RequestShell(new Host<RequestDocument>(this, type, id), Parts))
+        : new Shell(new RequesterShell(id, new Host<RequesterDocument>(this, type, id), Parts, settings.Limits))));
 
     private async Task WakeAsync(CancellationToken stopping)
     {

@@ -264,7 +264,7 @@ public abstract class WorkflowContract
         Good(await runtime.SendAsync("apr_d", Redeem(asked, "x")));
         RequestMessage[] late =
         [
-            new OpenMessage(asked.Spec), new DecideMessage(true, asked.Spec.Digest, "", "bob"), Redeem(asked, "x"), new ReadMessage(), new ObserveMessage(),
+            new OpenMessage(asked.Spec, ScriptedSigner.SealOf(asked.Spec)), new DecideMessage(true, asked.Spec.Digest, "", "bob"), Redeem(asked, "x"), new ReadMessage(), new ObserveMessage(),
         ];
         foreach (var message in late.Concat(late))
         {
@@ -273,7 +273,7 @@ public abstract class WorkflowContract
         }
 
         Assert.Equal(RefusalCodes.RedemptionReused, (await runtime.SendAsync("apr_d", Redeem(asked, "x", 1))).Refusal?.Code);
-        Assert.Equal(RefusalCodes.IdTaken, (await runtime.SendAsync("apr_d", new OpenMessage(asked.Spec with { Digest = "other" }))).Refusal?.Code);
+        Assert.Equal(RefusalCodes.IdTaken, (await runtime.SendAsync("apr_d", Sealed(asked.Spec with { Digest = "other" }))).Refusal?.Code);
         Assert.Equal((WorkflowState.Approved, 3L), await StateAsync(runtime, "apr_d"));
         Assert.Equal(["request.opened", "request.approved", "request.redeemed"], world.Told.Of("apr_d"));
     }
@@ -293,6 +293,19 @@ public abstract class WorkflowContract
         }
 
         Assert.Equal(RefusalCodes.Unknown, (await runtime.SendAsync("apr_unknown", new DecideMessage(true, "", "", "bob"))).Refusal?.Code);
+        // Nobody but approval opens a request, least of all one that is in effect already; and only the service that asked redeems a control request.
+        var forged = Spec("apr_forged") with { Requester = new SpecRequester("alice", "alice", ["alice"]), Kind = WorkflowKind.Bundle, InEffect = true };
+        foreach (var seal in new[] { "", "sealed:", ScriptedSigner.SealOf(forged with { InEffect = false }) })
+        {
+            Assert.Equal(RefusalCodes.TokenRejected, (await runtime.SendAsync("apr_forged", new OpenMessage(forged, seal))).Refusal?.Code);
+        }
+
+        var bundle = Good(await runtime.SendAsync("apr_bundle", Sealed(forged with { Id = "apr_bundle", AskedBy = "policy", InEffect = false })));
+        await ApproveAsync(runtime, bundle);
+        Assert.Equal(RefusalCodes.NotExecutor, (await runtime.SendAsync("apr_bundle", Redeem(bundle, "x"))).Refusal?.Code);
+        Assert.Equal(RefusalCodes.TokenRejected, (await runtime.SendAsync("apr_bundle", Redeem(bundle, "x") with { ServiceToken = "policy" })).Refusal?.Code);
+        Good(await runtime.SendAsync("apr_bundle", Redeem(bundle, "x") with { ServiceToken = "service:policy" }));
+
         // The requester's actor takes nobody else's word.
         var foreign = await runtime.SendAsync(
             WorkflowTypes.Requester, "bob", System.Text.Json.JsonSerializer.SerializeToUtf8Bytes<RequesterMessage>(new AskMessage(Spec("apr_f"), "session:alice"), WorkflowJson.Options));
@@ -325,7 +338,9 @@ public abstract class WorkflowContract
     };
 
     private static RedeemMessage Redeem(RequestDocument request, string id, int index = 0, string person = "alice") =>
-        new(index, request.Spec.Operations[index].Digest, id, "session:" + person, "proxy");
+        new(index, request.Spec.Operations[index].Digest, id, "session:" + person, "service:proxy");
+
+    private static OpenMessage Sealed(RequestSpec spec) => new(spec, ScriptedSigner.SealOf(spec));
 
     private static RequestDocument Good(ActorAnswer answer)
     {

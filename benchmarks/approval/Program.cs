@@ -1,0 +1,30 @@
+using System.Globalization;
+
+namespace Countersign.Benchmarks.Approval;
+
+/// <summary>
+/// <c>seed STORE COUNT</c>: opens COUNT requests of many persons through the grains, and prints the memory that each takes in the process that opened it.
+/// <c>load STORE</c>: starts the grains on a store, and prints the memory of that process. <c>latency …</c>: see <see cref="Latency"/>.
+/// </summary>
+internal static class Program
+{
+    private static async Task<int> Main(string[] args)
+    {
+        CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
+        switch (args)
+        {
+            case ["seed", var store, var count]:
+                await Memory.SeedAsync(store, int.Parse(count, CultureInfo.InvariantCulture));
+                return 0;
+            case ["load", var store]:
+                await Memory.LoadAsync(store);
+                return 0;
+            case ["latency", var http, var gateway, var user, var secret, var refreshToken, var direct, var samples]:
+                await new Latency(new Uri(http), refreshToken).RunAsync(int.Parse(gateway, CultureInfo.InvariantCulture), user, secret, direct, int.Parse(samples, CultureInfo.InvariantCulture));
+                return 0;
+            default:
+                await Console.Error.WriteLineAsync("seed STORE COUNT | load STORE | latency HTTP GATEWAY-PORT USER SECRET REFRESH-TOKEN-FILE DIRECT-CONNECTION SAMPLES");
+                return 2;
+        }
+    }
+}
