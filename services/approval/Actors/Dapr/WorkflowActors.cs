@@ -150,11 +150,11 @@ internal sealed class RequesterActor : Actor, IWorkflowActor, IRunnerHost<Reques
     private readonly RequesterShell _shell;
 
     public RequesterActor(
-        ActorHost host, [FromKeyedServices(AppIds.Approval)] IDocumentStore store, IWorkflowHost workflows, RequestParts parts, RequesterLimits limits, ActorDesk desk)
+        ActorHost host, [FromKeyedServices(AppIds.Approval)] IDocumentStore store, RequestParts parts, RequesterLimits limits, ActorDesk desk)
         : base(host)
     {
         (_store, _desk) = (store, desk);
-        _shell = new RequesterShell(Id.GetId(), this, workflows, parts.Evidence, limits, parts.Clock);
+        _shell = new RequesterShell(Id.GetId(), this, parts, limits);
     }
 
     private string Name => Id.GetId();

@@ -24,6 +24,10 @@ internal abstract class ServiceWatch(string news, TimeSpan askEvery, TimeProvide
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
 
     private readonly Doorbell _doorbell = new();
+
+    /// <summary>Clock.</summary>
+    protected TimeProvider Clock { get; } = time;
+
     private string? _heard;
     private long _latest;
     private DateTimeOffset _asked;
@@ -63,7 +67,7 @@ internal abstract class ServiceWatch(string news, TimeSpan askEvery, TimeProvide
     protected async ValueTask<TBeacon> BeaconAsync<TBeacon>(
         HttpClient client, Func<string, ValueTask<TBeacon>> verify, Func<TBeacon, long> issuedAt, CancellationToken cancellation)
     {
-        if (Interlocked.Exchange(ref _heard, null) is { } heard && time.GetUtcNow() - _asked < askEvery)
+        if (Interlocked.Exchange(ref _heard, null) is { } heard && Clock.GetUtcNow() - _asked < askEvery)
         {
             try
             {
@@ -80,7 +84,7 @@ internal abstract class ServiceWatch(string news, TimeSpan askEvery, TimeProvide
             }
         }
 
-        (_pause, _asked) = (Interval, time.GetUtcNow());
+        (_pause, _asked) = (Interval, Clock.GetUtcNow());
         var token = await client.GetFromJsonAsync<string>("v1/beacon", TokenJson.Options, cancellation).ConfigureAwait(false);
         var asked = await verify(token!).ConfigureAwait(false);
         _latest = Math.Max(_latest, issuedAt(asked));
