@@ -82,7 +82,11 @@ internal sealed class DaprFleet : ISidecarFleet
         // Without multicast: names in a file.
         await File.WriteAllTextAsync(config, configuration.TrimEnd() + $$"""
 
-              nameResolution: {component: sqlite, version: v1, configuration: {connectionString: "{{Path.Combine(_folder, "names.db")}}"}}
+              nameResolution:
+                component: sqlite
+                version: v1
+                configuration:
+                  connectionString: "{{Path.Combine(_folder, "names.db")}}"
 
             """);
         _sidecarProcesses[appId] = Start("daprd", $"daprd-{appId}",
