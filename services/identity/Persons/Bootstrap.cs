@@ -36,10 +36,10 @@ public sealed class Bootstrap(IStateStore store, string path)
             }
             else if (state?.Issued is null || state.IssuedBy == Here)
             {
-                var token = Ids.Base32(52);
-                if (await IssueAsync(token, cancellation))
+                var fresh = Ids.Base32(52);
+                if (await IssueAsync(fresh, cancellation))
                 {
-                    Write(token);
+                    Write(fresh);
                 }
             }
 
