@@ -255,7 +255,7 @@ internal sealed class ImpactPreview(TargetAccess access, string database, Action
             return $"there are more than {MaxPlanned} operations";
         }
 
-        if (context is not { Count: 8 })
+        if (context is not { Count: GatewayStatement.ContextColumns })
         {
             return "the transaction has failed";
         }
