@@ -82,6 +82,7 @@ cp cluster.sh "$target/"
 mkdir -p "$target/eng" "$target/policies"
 cp eng/secrets.sh "$target/eng/"
 cp -r policies/starter "$target/policies/starter"
+cp -r docs deploy "$target/"
 
 for each in "${programs[@]}"; do
     program=${each##*:}
@@ -120,7 +121,8 @@ The distributed tests, in one command:
 
 $suite_text
 
-components/ has the Dapr resources (README.md there), policies/starter the policies to start from.
+components/ has the Dapr resources (README.md there), policies/starter the policies to start from, docs/operations how to run it, deploy/observability alerts and
+a dashboard.
 TEXT
 
 size=$(du -sm --apparent-size "$target" | cut -f 1)

@@ -11,11 +11,13 @@ namespace Countersign.Benchmarks.Approval;
 /// From decision to the statement's arrival at the target. A statement is held, bob approves, and what runs at the target writes down its clock; the workflow
 /// wrote down when it decided. All of them are on one machine and read one clock.
 /// </summary>
-internal sealed partial class Latency(Uri server, string refreshTokenFile)
+internal sealed partial class Latency(Uri server, string refreshTokenFile) : IDisposable
 {
     private const int WarmUp = 20;
     private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
     private readonly HttpClient _http = new() { BaseAddress = server };
+
+    public void Dispose() => _http.Dispose();
 
     public async Task RunAsync(int gateway, string user, string secret, string direct, int samples)
     {

@@ -20,7 +20,11 @@ internal static class Program
                 await Memory.LoadAsync(store);
                 return 0;
             case ["latency", var http, var gateway, var user, var secret, var refreshToken, var direct, var samples]:
-                await new Latency(new Uri(http), refreshToken).RunAsync(int.Parse(gateway, CultureInfo.InvariantCulture), user, secret, direct, int.Parse(samples, CultureInfo.InvariantCulture));
+                using (var latency = new Latency(new Uri(http), refreshToken))
+                {
+                    await latency.RunAsync(int.Parse(gateway, CultureInfo.InvariantCulture), user, secret, direct, int.Parse(samples, CultureInfo.InvariantCulture));
+                }
+
                 return 0;
             default:
                 await Console.Error.WriteLineAsync("seed STORE COUNT | load STORE | latency HTTP GATEWAY-PORT USER SECRET REFRESH-TOKEN-FILE DIRECT-CONNECTION SAMPLES");

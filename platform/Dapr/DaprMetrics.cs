@@ -15,7 +15,7 @@ internal sealed class DaprMetrics
         _handled = meter.CreateCounter<long>("countersign.bus.handled", "{event}", "Events taken from the broker, by topic and result");
     }
 
-    public void Published(string topic, string result) => _published.Add(1, new("topic", topic), new("result", result));
+    public void Published(string topic, string result) => _published.Add(1, new("countersign.topic", topic), new("countersign.result", result));
 
-    public void Handled(string topic, string result) => _handled.Add(1, new("topic", topic), new("result", result));
+    public void Handled(string topic, string result) => _handled.Add(1, new("countersign.topic", topic), new("countersign.result", result));
 }

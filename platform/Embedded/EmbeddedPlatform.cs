@@ -36,6 +36,7 @@ public static class EmbeddedPlatform
         {
             services.TryAddKeyedSingleton<IStateStore>(appId, (provider, _) =>
                 new SqliteStateStore(Path.Combine(provider.GetRequiredService<EmbeddedData>().State, appId + ".db")));
+            services.TryAddKeyedSingleton<IDocumentStore>(appId, (provider, _) => provider.GetRequiredKeyedService<IStateStore>(appId));
             services.TryAddKeyedSingleton<ISecrets>(appId, (provider, _) => new FileSecrets(provider.GetRequiredService<EmbeddedData>().Secrets));
             if (services.Any(service => service.IsKeyedService && service.ServiceType == typeof(IServiceClients) && appId.Equals(service.ServiceKey)))
             {

@@ -11,6 +11,7 @@ public sealed partial class ComponentTests
     private static readonly Dictionary<string, string[]> Known = new()
     {
         ["state.postgresql/v2"] = ["connectionString", "actorStateStore", "tablePrefix", "metadataTableName", "timeout", "maxConns", "cleanupInterval"],
+        ["state.redis/v1"] = ["redisHost", "actorStateStore"],
         ["pubsub.redis/v1"] =
         [
             "redisHost", "redisUsername", "redisPassword", "enableTLS", "consumerID", "concurrency", "queueDepth", "processingTimeout", "redeliverInterval", "streamTTL", "maxLenApprox", .. Topics,
@@ -126,10 +127,20 @@ public sealed partial class ComponentTests
     [Fact]
     public void Only_approval_has_the_actors_store()
     {
-        var (_, store) = Assert.Single(DaprFiles.Components, each => each.Component.Spec.Type.StartsWith("state.", StringComparison.Ordinal));
-        Assert.Equal(["approval"], store.Scopes);
-        Assert.Equal("true", store.Spec["actorStateStore"]);
-        Assert.Equal("v2", store.Spec.Version);
+        var stores = DaprFiles.Components.Where(each => each.Component.Spec.Type.StartsWith("state.", StringComparison.Ordinal)).ToList();
+        Assert.Equal(["components/development/statestore.yaml", "components/resources/statestore.yaml"], stores.Select(each => each.Path));
+        Assert.All(stores, each => Assert.Equal(["approval"], each.Component.Scopes));
+        Assert.All(stores, each => Assert.Equal("true", each.Component.Spec["actorStateStore"]));
+        Assert.Equal(("state.postgresql", "v2"), (stores[1].Component.Spec.Type, stores[1].Component.Spec.Version));
+    }
+
+    [Fact]
+    public void What_is_for_development_is_on_loopback_and_nothing_else_uses_it()
+    {
+        var development = DaprFiles.Components.Where(each => each.Path.StartsWith("components/development/", StringComparison.Ordinal)).ToList();
+        Assert.Equal(["news", "pubsub", "statestore"], development.Select(each => each.Component.Metadata.Name).Order());
+        Assert.All(development, each => Assert.StartsWith("127.0.0.1:", each.Component.Spec["redisHost"], StringComparison.Ordinal));
+        Assert.All(new[] { "docker-compose.yml", "docker-compose.demo.yml", "cluster.sh", "publish.sh", "Dockerfile" }, file => Assert.DoesNotContain("components/development", Tree.Read(file), StringComparison.Ordinal));
     }
 
     [Fact]
@@ -218,18 +229,19 @@ public sealed partial class ComponentTests
     [InlineData("redis", "consumerID")]
     [InlineData("kafka", "consumerGroup")]
     [InlineData("rabbitmq", "consumerID")]
-    public void Every_proxy_hears_everything_and_says_nothing(string bus, string group)
+    public void Every_instance_hears_all_news_and_says_nothing_there(string bus, string group)
     {
         var (_, news) = Assert.Single(DaprFiles.Components, each => each.Path == $"components/pubsub/{bus}/news.yaml");
-        Assert.Equal(ServiceRoutes.Subscriptions.Where(each => each.News).Select(each => each.Subscriber).Distinct(), news.Scopes);
-        Assert.Equal(["proxy"], news.Scopes);
+        Assert.Equal(ServiceRoutes.Subscriptions.Where(each => each.News).Select(each => each.Subscriber).Distinct().Order(), news.Scopes.Order());
         Assert.Equal("{podName}", news.Spec[group]);
         Assert.Equal("{appID}", Bus(bus)[group]);
         Assert.Null(news.Spec["publishingScopes"]);
         var heard = ServiceRoutes.Subscriptions.Where(each => each.News).Select(each => each.Topic).Distinct().Order().ToList();
         Assert.Equal(heard, news.Spec["protectedTopics"]!.Split(',').Order());
         Assert.Equal(heard, news.Spec["allowedTopics"]!.Split(',').Order());
-        Assert.Equal(heard, Assert.Single(Scopes(news.Spec["subscriptionScopes"]!)).Value.Order());
+        var read = Scopes(news.Spec["subscriptionScopes"]!);
+        Assert.All(news.Scopes, app => Assert.Equal(ServiceRoutes.Subscriptions.Where(each => each.News && each.Subscriber == app).Select(each => each.Topic).Order(), read[app].Order()));
+        Assert.Equal(news.Scopes.Order(), read.Keys.Order());
         Assert.Empty(PublishedInCode("proxy"));
         Assert.DoesNotContain("proxy", DaprFiles.Components.Single(each => each.Path == $"components/pubsub/{bus}/pubsub.yaml").Component.Scopes);
     }
@@ -263,6 +275,15 @@ public sealed partial class ComponentTests
     }
 
     [Fact]
+    public void Actors_have_a_limit_for_a_turn()
+    {
+        // The types as approval registers them.
+        var types = ActorType().Matches(Tree.Read("services/approval/Actors/Dapr/DaprWorkflowHost.cs")).Select(match => match.Groups[1].Value).Order().ToList();
+        Assert.Equal(2, types.Count);
+        Assert.Equal(types, Yaml.Read<Resiliency>(Tree.Read("components/resources/resiliency.yaml")).Spec.Targets.Actors!.Keys.Order());
+    }
+
+    [Fact]
     public void Sidecars_repeat_no_call_by_themselves_and_name_policies_that_exist()
     {
         var spec = Yaml.Read<Resiliency>(Tree.Read("components/resources/resiliency.yaml")).Spec;
@@ -286,6 +307,9 @@ public sealed partial class ComponentTests
     private static IEnumerable<string> PublishedInCode(string app) =>
         Tree.Files($"services/{app}", "*.cs").Where(path => !path.Contains("/obj/", StringComparison.Ordinal))
             .SelectMany(path => Published().Matches(Tree.Read(path)).Select(match => match.Groups[1].Value.ToLowerInvariant())).Distinct();
+
+    [GeneratedRegex("""public const string \w+ = "(\w+)";""")]
+    private static partial Regex ActorType();
 
     [GeneratedRegex(@"PublishAsync\(\s*Topics\.(\w+)")]
     private static partial Regex Published();

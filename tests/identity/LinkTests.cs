@@ -264,11 +264,13 @@ public sealed class LinkTests : IAsyncLifetime
 
         var work = (TrustedKeySet)_host.Services.GetService(typeof(TrustedKeySet))!;
         await work.LookAsync(default);
+        await work.LookAsync(default);
         Assert.DoesNotContain(_host.Audit.Events, e => e.Action == "keys.not-approved");
 
         // Somebody with the host enrols a key of their own for policy.
         using var planted = Platform.Tokens.SigningKey.Create();
         Platform.Embedded.FileTrustedKeys.Publish(Path.Combine(_host.Data, "keys"), AppIds.Policy, planted);
+        await work.LookAsync(default);
         await work.LookAsync(default);
         await work.LookAsync(default);
         await HttpExtensions.UntilAsync(() => Task.FromResult(_host.Audit.Events.Any(e => e is { Action: "keys.not-approved", Success: false })));

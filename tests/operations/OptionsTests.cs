@@ -49,12 +49,12 @@ public sealed class OptionsTests : IDisposable
     {
         var errors = Refused(
             "--Countersign:Proxy:MaxSessions=abc", "--Countersign:Proxy:StaleAfter=soon", "--Countersign:Proxy:Spool:WriteThrough=perhaps", "--Countersign:Proxy:Id=",
-            "--Countersign:Approval:MaxPending=99999999999", "--Countersign:Recorder:Retention=x", "--Countersign:Policy:BeaconSeconds=two",
+            "--Countersign:Approval:MaxPending=99999999999", "--Countersign:Recorder:KeepAtLeast=x", "--Countersign:Policy:BeaconSeconds=two",
             "--Countersign:DevIssuer:DevicePollSeconds=secret-word", "--Countersign:DevIssuer:Users:0:Name=");
         foreach (var option in new[]
         {
             "Proxy:MaxSessions must be a number", "Proxy:StaleAfter must be a duration", "Proxy:Spool:WriteThrough must be true or false", "Proxy:Id must be",
-            "Approval:MaxPending must be a number", "Recorder:Retention must be a duration", "Policy:BeaconSeconds must be a number", "DevIssuer:DevicePollSeconds must be a number",
+            "Approval:MaxPending must be a number", "Recorder:KeepAtLeast must be a duration", "Policy:BeaconSeconds must be a number", "DevIssuer:DevicePollSeconds must be a number",
         })
         {
             Assert.Contains($"Countersign:{option}", errors, StringComparison.Ordinal);

@@ -20,7 +20,7 @@ public sealed class RevocationWatchTests : IDisposable
     private readonly SessionRegistry _sessions = new();
     private readonly Freshness _freshness;
     private readonly FakeIdentity _identity;
-    private readonly IOptions<ProxyOptions> _options = Options.Create(new ProxyOptions { Data = Directory.CreateTempSubdirectory("countersign-").FullName });
+    private readonly IOptions<ProxyOptions> _options = Options.Create(new ProxyOptions { Data = Directory.CreateTempSubdirectory("countersign-").FullName, AskEvery = TimeSpan.FromMinutes(2) });
     private readonly RevocationWatch _watch;
 
     public RevocationWatchTests()
@@ -32,7 +32,7 @@ public sealed class RevocationWatchTests : IDisposable
     }
 
     private RevocationWatch Start() =>
-        new(_identity, new OneKey(_key), new HighestRevocation(_options), _freshness, _sessions, _clock, NullLogger<RevocationWatch>.Instance);
+        new(_identity, new OneKey(_key), new HighestRevocation(_options), _freshness, _sessions, _clock, _options, NullLogger<RevocationWatch>.Instance);
 
     public void Dispose()
     {
@@ -54,6 +54,49 @@ public sealed class RevocationWatchTests : IDisposable
         Assert.True(mine.Ending.IsCancellationRequested);
         Assert.False(other.Ending.IsCancellationRequested);
     }
+
+    [Fact]
+    public async Task A_beacon_that_comes_by_event_needs_no_question()
+    {
+        await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        Assert.Equal(1, _identity.Asked);
+        using var mine = _sessions.Add("ses_1", Claims("crd_1", "per_1"));
+        _clock.Advance(TimeSpan.FromSeconds(31));
+        _freshness.PolicyAt(_clock.GetUtcNow().ToUnixTimeSeconds());
+        Assert.False(_freshness.IsFresh);
+        var heard = _identity.Sign(0);
+        await HearAsync(heard);
+        await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        Assert.True(_freshness.IsFresh);
+        Assert.Equal(1, _identity.Asked);
+
+        // What it promises is fetched, whoever brought it.
+        _clock.Advance(TimeSpan.FromSeconds(2));
+        _identity.Feed = [new Revocation(1, "credential", "crd_1", _clock.GetUtcNow())];
+        await HearAsync(_identity.Sign(1));
+        await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        Assert.True(mine.Ending.IsCancellationRequested);
+        Assert.Equal(1, _identity.Asked);
+
+        // However many come, now and then it is asked.
+        _clock.Advance(TimeSpan.FromMinutes(2));
+        await HearAsync(_identity.Sign(1));
+        _identity.Head = 1;
+        await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        Assert.Equal(2, _identity.Asked);
+
+        // Old ones that come again, and what somebody else signed, are asked about.
+        using var foreign = SigningKey.Create();
+        foreach (var (beacon, asked) in new[] { (heard, 3), (foreign.Sign(TokenTypes.Beacon, new IdentityBeacon(9, _clock.GetUtcNow().AddSeconds(1).ToUnixTimeSeconds())), 4), ("x", 5) })
+        {
+            await HearAsync(beacon);
+            await _watch.FollowAsync(TestContext.Current.CancellationToken);
+            Assert.Equal(asked, _identity.Asked);
+        }
+    }
+
+    private ValueTask HearAsync(string beacon) => _watch.OnEventAsync(
+        new BusEvent(Topics.Identity, "b", "countersign.beacon", System.Text.Json.JsonSerializer.SerializeToUtf8Bytes(beacon)));
 
     [Fact]
     public async Task A_feed_with_a_gap_is_no_word()
@@ -130,16 +173,22 @@ public sealed class RevocationWatchTests : IDisposable
     {
         public long Head { get; set; }
 
+        public int Asked { get; private set; }
+
+        public string Sign(long head) => beacon(head);
+
         public IReadOnlyList<Revocation> Feed { get; set; } = [];
 
         public HttpClient Create(string appId) => new(this, disposeHandler: false) { BaseAddress = new Uri("http://identity.invalid/identity/") };
 
-        protected override Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken) => Task.FromResult(
-            new HttpResponseMessage(HttpStatusCode.OK)
+        protected override Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)
+        {
+            var isBeacon = request.RequestUri!.AbsolutePath.EndsWith("/beacon", StringComparison.Ordinal);
+            Asked += isBeacon ? 1 : 0;
+            return Task.FromResult(new HttpResponseMessage(HttpStatusCode.OK)
             {
-                Content = request.RequestUri!.AbsolutePath.EndsWith("/beacon", StringComparison.Ordinal)
-                    ? JsonContent.Create(beacon(Head))
-                    : JsonContent.Create(Feed, options: TokenJson.Options),
+                Content = isBeacon ? JsonContent.Create(beacon(Head)) : JsonContent.Create(Feed, options: TokenJson.Options),
             });
+        }
     }
 }

@@ -220,6 +220,7 @@ public sealed class GrantTests
     [InlineData("self")]
     [InlineData("break-glass")]
     [InlineData("no scope")]
+    [InlineData("wider scope")]
     public async Task A_window_grant_for_something_else_opens_nothing(string what)
     {
         Ahead();
@@ -235,8 +236,20 @@ public sealed class GrantTests
             "approvers" => claims with { Approvers = [] },
             "self" => claims with { Approvers = [new GrantApprover(Sessions.Person, "alice", 0)] },
             "break-glass" => claims with { BreakGlass = true },
+            "wider scope" => claims with { Window = claims.Window! with { Relations = [.. claims.Window.Relations, "public.customers"] } },
             _ => claims with { Window = claims.Window! with { Statements = [] } },
         };
+        await HeldAsync();
+    }
+
+    [Fact]
+    public async Task A_window_of_another_database_opens_nothing()
+    {
+        _approvals.Ahead(Ask(AccessWindowDigest.Compute(Sessions.Person, "demo", "other", Window)) with { Kind = RequestKind.AccessWindow, Window = Window, Database = "other" });
+        await HeldAsync();
+
+        // Nor where approval shows it as this one's.
+        _approvals.Ahead(Ask(AccessWindowDigest.Compute(Sessions.Person, "demo", "other", Window)) with { Kind = RequestKind.AccessWindow, Window = Window });
         await HeldAsync();
     }
 
@@ -383,7 +396,7 @@ public sealed class GrantTests
 
     private string Ahead() => _approvals.Ahead(Ask(AccessDigest) with { Kind = RequestKind.AccessWindow, Window = Window });
 
-    private static readonly string AccessDigest = new('a', 64);
+    private static readonly string AccessDigest = AccessWindowDigest.Compute(Sessions.Person, "demo", "demo", Window);
 
     private static string Digest(string text) => OperationDigest.Compute(new OperationIdentity
     {
@@ -409,10 +422,12 @@ public sealed class GrantTests
     private async Task HeldAsync()
     {
         var forwarded = _peer.Forwarded.Count;
-        var run = RunAsync("update public.orders set a = 9").AsTask();
-        var held = await _peer.Held.Task.WaitAsync(Cancel);
+        var peer = new Peer(_journal) { Facts = _peer.Facts };
+        var run = _path.RunAsync(_session, new TextOperation("update public.orders set a = 9") { Number = ++_number, Kind = "query" }, peer, Cancel).AsTask();
+        var held = await peer.Held.Task.WaitAsync(Cancel);
         _approvals.Decide(held.Id, RequestState.Denied);
         Assert.False(await run);
+        Assert.Empty(peer.Forwarded);
         Assert.Equal(forwarded, _peer.Forwarded.Count);
     }
 

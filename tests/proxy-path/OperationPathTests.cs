@@ -322,6 +322,8 @@ public sealed class OperationPathTests
         { "fewer approvers than it says", claims => claims with { AllOf = [new RequestRequirement(["dba"], 2)] } },
         { "one person twice", claims => claims with { AllOf = [new RequestRequirement(["dba"], 2)], Approvers = [claims.Approvers[0], claims.Approvers[0] with { Name = "robert" }] } },
         { "break-glass that the policy doesn't know", claims => claims with { BreakGlass = true, Approvers = [] } },
+        { "an extension's", claims => claims with { Extends = "apr_2" } },
+        { "a removal's", claims => claims with { Removal = true } },
         { "a window's", claims => claims with { Window = new AccessWindow(60, ["SELECT"], ["public.t"]) } },
     };
 

@@ -347,6 +347,31 @@ public sealed class HostileTests(ServerFixture server)
     }
 
     [Fact]
+    public async Task Executing_what_a_failed_query_left_behind_does_not_reach_a_server_that_it_crashes()
+    {
+        // Found by random scripts and made smaller: sent directly to PostgreSQL 15 this is a segmentation fault, which ends every session of the server.
+        await using var own = await PostgresServer.StartAsync();
+        await using var gateway = new Gateway(own.Port);
+        using var other = await RawClient.LogInAsync(gateway.Port);
+        for (var attempt = 0; attempt < 5; attempt++)
+        {
+            using var client = await RawClient.LogInAsync(gateway.Port);
+            client.Query("create temp table conf(a int)").Query("begin; insert into conf values (3)").Query("fetch 2 from c").Query("select count(*) from conf").Execute("", 1).Sync();
+            await client.FlushAsync();
+            foreach (var expected in new[] { "CZ", "CCZ", "EZ", "EZ" })
+            {
+                Assert.Equal(expected, (await client.ReadToReadyAsync()).Types());
+            }
+
+            Assert.Equal("34000", (await client.ReadToReadyAsync()).Error().Field('C'));
+        }
+
+        other.Query("select 1");
+        Assert.Equal("TDCZ", (await other.RunAsync()).Types());
+        Assert.DoesNotContain("signal 11", await own.ReadLogAsync(), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Shutdown_ends_sessions_with_57P01()
     {
         await using var gateway = new Gateway(server.Port);

@@ -1,3 +1,4 @@
+using Countersign.Platform.Postgres;
 using Countersign.Recorder.Contracts;
 using Countersign.Recorder.Format;
 using Countersign.Recorder.Log;
@@ -7,20 +8,102 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Countersign.Recorder.Tests;
 
+/// <summary>Search in SQLite.</summary>
 [Trait("group", "unit")]
-public sealed class SearchTests : IAsyncLifetime
+public sealed class SearchTests : SearchContract
 {
-    private readonly TestFolder _folder = new();
+    private protected override ISearchIndex OpenIndex(string name) => SearchIndex.Open(Path.Combine(Folder.Path, name + ".db"));
+}
+
+/// <summary>Search in a real PostgreSQL.</summary>
+[Trait("group", "evidence")]
+public sealed class PostgresSearchTests(PostgresFixture postgres) : SearchContract
+{
+    private readonly string _prefix = "s" + Guid.NewGuid().ToString("N")[..8];
+    private readonly List<PostgresDatabase> _databases = [];
+
+    public override ValueTask DisposeAsync()
+    {
+        _databases.ForEach(database => database.Dispose());
+        return base.DisposeAsync();
+    }
+
+    [Fact]
+    public void Two_replicas_index_everything_once()
+    {
+        ISearchIndex[] indexes = [OpenIndex("both"), OpenIndex("both")];
+        var indexers = indexes.Select(index => new Indexer(index, Log, NullLogger<Indexer>.Instance)).ToList();
+        Parallel.ForEach(indexers, indexer =>
+        {
+            for (var round = 0; round < 20; round++)
+            {
+                indexer.IndexOnce();
+            }
+        });
+        Assert.Equal(Log.Size, indexes[0].IndexedTo);
+        Assert.Equal(2, Assert.Single(indexes[1].FindSessions(new SessionFilter { Person = "per_alice" })).Operations);
+    }
+
+    [Fact]
+    public void While_one_replica_indexes_another_leaves_it_alone()
+    {
+        var index = OpenIndex("turn");
+        using (index.Begin())
+        {
+            Assert.Null(index.Begin());
+        }
+
+        using var again = index.Begin();
+        Assert.NotNull(again);
+    }
+
+    [Fact]
+    public async Task Text_that_a_database_can_not_hold_does_not_stop_the_index()
+    {
+        await AppendAsync("ses_nul", "per_\0nul", "shop", 1, (Make.Operation(1, "SELECT 'a\0b'"), "ok"));
+        var index = OpenIndex("nul");
+        new Indexer(index, Log, NullLogger<Indexer>.Instance).IndexOnce();
+        Assert.Equal("SELECT 'a\uFFFDb'", Assert.Single(index.FindOperations(new OperationFilter { Text = "select 'a" })).Text);
+        Assert.Empty(index.FindOperations(new OperationFilter { Person = "per_\0nul" }));
+    }
+
+    [Fact]
+    public void Retention_makes_search_forget()
+    {
+        var index = OpenIndex("forget");
+        new Indexer(index, Log, NullLogger<Indexer>.Instance).IndexOnce();
+        index.Forget(DateTimeOffset.UnixEpoch.AddSeconds(500));
+        Assert.Equal(["ses_b"], index.FindSessions(new SessionFilter()).Select(session => session.Id));
+        Assert.Equal("ses_b", Assert.Single(index.FindOperations(new OperationFilter())).Session);
+        Assert.NotEmpty(index.RangesOf("ses_a"));
+    }
+
+    private protected override ISearchIndex OpenIndex(string name)
+    {
+        var database = postgres.Database(_prefix + name, SearchSchema.Component);
+        _databases.Add(database);
+        return new PostgresSearchIndex(database);
+    }
+}
+
+/// <summary>What search does, whatever the index is kept in.</summary>
+public abstract class SearchContract : IAsyncLifetime
+{
     private readonly NoteSigner _key = NoteSigner.Create("test.example/log");
     private readonly TestSigner _proxy = new();
     private readonly TestSigner _own = new(SealKey.Recorder);
-    private RecorderLog _log = null!;
-    private SearchIndex _index = null!;
+    private ISearchIndex _index = null!;
+
+    private protected TestFolder Folder { get; } = new();
+
+    private protected RecorderLog Log { get; private set; } = null!;
+
+    private protected abstract ISearchIndex OpenIndex(string name);
 
     public async ValueTask InitializeAsync()
     {
-        _log = RecorderLog.Open(
-            new LogOptions { Directory = Path.Combine(_folder.Path, "log") }, _key, _own, TimeProvider.System, NullLogger.Instance, (_, _) => { });
+        Log = RecorderLog.Open(
+            new LogOptions { Directory = Path.Combine(Folder.Path, "log") }, _key, _own, TimeProvider.System, NullLogger.Instance, (_, _) => { });
         await AppendAsync("ses_a", "per_alice", "shop", 1, (Make.Operation(1, "SELECT name FROM Customers"), "ok"), (Make.Operation(2, "DROP DATABASE shop", "deny"), null));
         await AppendAsync(
             "ses_b", "per_bob", "books", 1000,
@@ -30,18 +113,19 @@ public sealed class SearchTests : IAsyncLifetime
                 Request = "apr_1",
                 Approvers = [new RecordedApprover("per_carol", "carol", DateTimeOffset.UnixEpoch)],
             }, "ok"));
-        _index = SearchIndex.Open(Path.Combine(_folder.Path, "search.db"));
-        new Indexer(_index, _log, NullLogger<Indexer>.Instance).IndexOnce();
+        _index = OpenIndex("search");
+        new Indexer(_index, Log, NullLogger<Indexer>.Instance).IndexOnce();
     }
 
-    public ValueTask DisposeAsync()
+    public virtual ValueTask DisposeAsync()
     {
-        _log.Dispose();
+        GC.SuppressFinalize(this);
+        Log.Dispose();
         _key.Dispose();
         _proxy.Dispose();
         _own.Dispose();
         Microsoft.Data.Sqlite.SqliteConnection.ClearAllPools();
-        _folder.Dispose();
+        Folder.Dispose();
         return ValueTask.CompletedTask;
     }
 
@@ -96,8 +180,8 @@ public sealed class SearchTests : IAsyncLifetime
     [Fact]
     public void An_index_made_again_is_the_same()
     {
-        var again = SearchIndex.Open(Path.Combine(_folder.Path, "again.db"));
-        var indexer = new Indexer(again, _log, NullLogger<Indexer>.Instance);
+        var again = OpenIndex("again");
+        var indexer = new Indexer(again, Log, NullLogger<Indexer>.Instance);
         while (indexer.IndexOnce() > 0)
         {
         }
@@ -110,7 +194,7 @@ public sealed class SearchTests : IAsyncLifetime
     [Fact]
     public void A_replay_has_every_entry_of_the_session_and_of_no_other()
     {
-        var entries = SessionReplay.Read(_log, "ses_a", _index.RangesOf("ses_a")).ToList();
+        var entries = SessionReplay.Read(Log, "ses_a", _index.RangesOf("ses_a")).ToList();
         Assert.Equal(Enumerable.Range(1, entries.Count).Select(number => (long)number), entries.Select(entry => entry.Sequence));
         Assert.Equal(EntryTypes.SessionStart, entries[0].Type);
         Assert.Contains(entries, entry => entry.Type == EntryTypes.SessionEnd);
@@ -122,7 +206,7 @@ public sealed class SearchTests : IAsyncLifetime
             + System.Text.Encoding.UTF8.GetString(entries[1].Body.Span) + "}\n", line);
     }
 
-    private async Task AppendAsync(string session, string person, string connection, int at, params (OperationEntry Operation, string? Outcome)[] operations)
+    private protected async Task AppendAsync(string session, string person, string connection, int at, params (OperationEntry Operation, string? Outcome)[] operations)
     {
         var entries = new List<Entry>();
         void Add<T>(EntryType type, T body)
@@ -144,6 +228,6 @@ public sealed class SearchTests : IAsyncLifetime
         }
 
         Add(EntryType.SessionEnd, new SessionEndEntry("client", operations.Length, 1, 2));
-        Assert.Empty((await _log.AppendAsync(entries, _proxy.Check, default)).Refused);
+        Assert.Empty((await Log.AppendAsync(entries, _proxy.Check, default)).Refused);
     }
 }

@@ -14,6 +14,7 @@ internal sealed partial class RequestRecovery(
     [FromKeyedServices(AppIds.Approval)] IStateStore store, RequestIndex index, IWorkflowHost workflows, TimeProvider clock, ILogger<RequestRecovery> logger)
     : IHostedLifecycleService, IDisposable
 {
+    private static readonly TimeSpan Pause = TimeSpan.FromSeconds(1);
     private readonly List<(string Type, string Id)> _left = [];
     private readonly CancellationTokenSource _stopping = new();
     private Task _waking = Task.CompletedTask;
@@ -64,22 +65,38 @@ internal sealed partial class RequestRecovery(
 
     public void Dispose() => _stopping.Dispose();
 
+    // Again and again until all are woken: a sidecar may come up after its app.
     private async Task WakeAllAsync()
     {
-        foreach (var (type, id) in _left)
+        var left = _left;
+        for (var round = 1; left.Count > 0; round++)
         {
-            try
+            var again = new List<(string Type, string Id)>();
+            foreach (var (type, id) in left)
             {
-                await workflows.SendAsync(type, id, ReadOnlyMemory<byte>.Empty, _stopping.Token);
+                try
+                {
+                    await workflows.SendAsync(type, id, ReadOnlyMemory<byte>.Empty, _stopping.Token);
+                }
+                catch (OperationCanceledException) when (_stopping.IsCancellationRequested)
+                {
+                    return;
+                }
+                catch (PortUnavailableException error)
+                {
+                    again.Add((type, id));
+                    if (round == 1)
+                    {
+                        LogNotWoken(error, type, id);
+                    }
+                }
             }
-            catch (OperationCanceledException) when (_stopping.IsCancellationRequested)
+
+            left = again;
+            await Task.Delay(left.Count > 0 ? Pause : TimeSpan.Zero, _stopping.Token).ContinueWith(_ => { }, TaskScheduler.Default);
+            if (_stopping.IsCancellationRequested)
             {
                 return;
-            }
-            catch (PortUnavailableException error)
-            {
-                // Its deadline and the next command do the same.
-                LogNotWoken(error, type, id);
             }
         }
     }
@@ -87,6 +104,6 @@ internal sealed partial class RequestRecovery(
     [LoggerMessage(2501, LogLevel.Information, "{Count} approval requests are known, {Left} workflows have something left to do")]
     private partial void LogRecovered(int count, int left);
 
-    [LoggerMessage(2502, LogLevel.Warning, "{Type} {Id} could not be woken")]
+    [LoggerMessage(2502, LogLevel.Warning, "{Type} {Id} could not be woken yet")]
     private partial void LogNotWoken(Exception error, string type, string id);
 }

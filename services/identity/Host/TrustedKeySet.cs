@@ -24,6 +24,7 @@ internal sealed partial class TrustedKeySet(
     private static readonly TimeSpan Reminder = TimeSpan.FromHours(24);
     private static readonly string[] Services = [AppIds.Approval, AppIds.Identity, AppIds.Policy, AppIds.Proxy, AppIds.Recorder];
     private readonly Documents<KnownSet> _sets = new(store, "trusted-keys");
+    private IReadOnlyList<string> _last = [];
 
     /// <summary>What is enrolled now, sorted: <c>service thumbprint</c>.</summary>
     public async ValueTask<IReadOnlyList<string>> CurrentAsync(CancellationToken cancellation)
@@ -69,6 +70,24 @@ internal sealed partial class TrustedKeySet(
             return;
         }
 
+        // A service that was never enrolled before: the installation isn't complete yet. Keys beside those that a service has, or instead, are another matter.
+        var services = known.Approved.Select(ServiceOf).ToHashSet(StringComparer.Ordinal);
+        if (current.Where(key => !services.Contains(ServiceOf(key))).ToList() is { Count: > 0 } first)
+        {
+            known = known with { Approved = [.. known.Approved.Concat(first).Order(StringComparer.Ordinal)] };
+            await _sets.ChangeAsync(Key, each => each is null ? null : each with { Approved = known.Approved }, cancellation);
+            await audit.RecordAsync(
+                "keys.enrolled", "", "host", "trusted-keys", cancellation, details: new Dictionary<string, string> { ["added"] = string.Join(", ", first) });
+        }
+
+        // Seen twice, since a service that starts writes its keys one after the other.
+        var settled = current.SequenceEqual(_last, StringComparer.Ordinal);
+        _last = current;
+        if (!settled)
+        {
+            return;
+        }
+
         var differs = !current.SequenceEqual(known.Approved, StringComparer.Ordinal);
         var isNew = !current.SequenceEqual(known.Seen, StringComparer.Ordinal);
         if (differs && (isNew || known.ToldAt is not { } told || now - told >= Reminder))
@@ -109,6 +128,8 @@ internal sealed partial class TrustedKeySet(
     /// <summary>Two people have agreed to this set.</summary>
     public async ValueTask ApproveAsync(IdentityChange change, string request, CancellationToken cancellation) =>
         await _sets.ChangeAsync(Key, known => new KnownSet(change.Persons, request, known?.Seen ?? change.Persons, null), cancellation);
+
+    private static string ServiceOf(string key) => key.Split(' ')[0];
 
     // RFC 7638, not the kid of the file: that is the file's word.
     private static string Thumbprint(Microsoft.IdentityModel.Tokens.JsonWebKey key) => Convert.ToHexStringLower(

@@ -6,7 +6,7 @@ internal static class Seats
     /// <summary>Whether all seats can be filled with distinct humans.</summary>
     /// <param name="requirements">Who could fill a seat of each requirement, and how many it has.</param>
     /// <param name="without">Who fills none.</param>
-    public static bool CanBeFilled(IReadOnlyList<(IReadOnlySet<int> Candidates, int Quorum)> requirements, IReadOnlySet<int> without)
+    public static bool CanBeFilled(IReadOnlyList<(HashSet<int> Candidates, int Quorum)> requirements, IReadOnlySet<int> without)
     {
         var seats = requirements.SelectMany(requirement => Enumerable.Repeat(requirement.Candidates, requirement.Quorum)).ToList();
         var taken = new Dictionary<int, int>();
@@ -22,7 +22,7 @@ internal static class Seats
     }
 
     // Augmenting paths (Kuhn): who sits somewhere moves over if there is another seat for them.
-    private static bool Fill(int seat, List<IReadOnlySet<int>> seats, IReadOnlySet<int> without, Dictionary<int, int> taken, HashSet<int> asked)
+    private static bool Fill(int seat, List<HashSet<int>> seats, IReadOnlySet<int> without, Dictionary<int, int> taken, HashSet<int> asked)
     {
         foreach (var human in seats[seat])
         {

@@ -286,5 +286,5 @@ public sealed class SegregationAnalysis
     }
 
     /// <summary>A rule with what the findings need beside what is shown.</summary>
-    private sealed record AnalysedRule(SegregationRule View, List<(IReadOnlySet<int> Candidates, int Quorum)> Seats, List<Someone> Requesters);
+    private sealed record AnalysedRule(SegregationRule View, List<(HashSet<int> Candidates, int Quorum)> Seats, List<Someone> Requesters);
 }

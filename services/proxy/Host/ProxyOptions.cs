@@ -42,6 +42,9 @@ public sealed class ProxyOptions
     /// <summary>A beacon older than this: sessions end (I8).</summary>
     public TimeSpan DeadAfter { get; set; } = TimeSpan.FromSeconds(120);
 
+    /// <summary>How long beacons that come by event are enough before policy and identity are asked anyway.</summary>
+    public TimeSpan AskEvery { get; set; } = TimeSpan.FromSeconds(20);
+
     /// <summary>How long a shutdown waits for running operations.</summary>
     public TimeSpan DrainTimeout { get; set; } = TimeSpan.FromSeconds(20);
 }
@@ -72,6 +75,7 @@ internal sealed class ProxyOptionsValidator : IValidateOptions<ProxyOptions>
         Require(options.MaxSessions is >= 1 and <= 100_000, "MaxSessions must be 1 to 100000.");
         Require(options.StaleAfter >= TimeSpan.FromSeconds(5), "StaleAfter must be at least 5 s: beacons come every 2 s.");
         Require(options.DeadAfter >= options.StaleAfter, "DeadAfter must not be less than StaleAfter.");
+        Require(options.AskEvery >= TimeSpan.FromSeconds(1) && options.AskEvery <= TimeSpan.FromMinutes(10), "AskEvery must be 1 s to 10 minutes.");
         Require(options.DrainTimeout >= TimeSpan.Zero && options.DrainTimeout <= TimeSpan.FromMinutes(10), "DrainTimeout must be 0 to 10 minutes.");
         return errors.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(errors);
     }

@@ -8,6 +8,9 @@ namespace Countersign.Proxy.Postgres;
 /// </summary>
 internal sealed class GatewayStatement
 {
+    /// <summary>Columns of the answer to <see cref="ReadContext"/>.</summary>
+    public const int ContextColumns = 13;
+
     /// <summary>The context that an operation digest covers, in one row of texts.</summary>
     public static GatewayStatement ReadContext { get; } = new(
         "read-context",

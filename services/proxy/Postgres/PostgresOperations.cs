@@ -313,6 +313,7 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
 
         if (found != Lookup.Found)
         {
+            // Also the unnamed portal that a failed simple Query leaves behind in a failed transaction: PostgreSQL 15 crashes, with all its sessions, on executing it.
             _client.Consume(total);
             Inject(new InjectedError("34000", $"portal \"{body.Portal}\" does not exist", "A cursor made by DECLARE is read by FETCH."));
             return;

@@ -1,3 +1,4 @@
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 
@@ -17,6 +18,9 @@ public static class OcsfEvents
     private const int EntityManagement = 3004;
     private const int ApiActivity = 6003;
     private const int Other = 99;
+
+    // Nothing but JSON is made of it: what JSON needn't escape is left readable.
+    private static readonly JsonSerializerOptions Plain = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>The body for the topic.</summary>
     public static byte[] Write(AuditEvent audit)
@@ -66,7 +70,7 @@ public static class OcsfEvents
         }
 
         body["unmapped"] = new JsonObject { ["countersign"] = JsonSerializer.SerializeToNode(audit, JsonSerializerOptions.Web) };
-        return JsonSerializer.SerializeToUtf8Bytes(body);
+        return JsonSerializer.SerializeToUtf8Bytes(body, Plain);
     }
 
     /// <summary>The event in a body of the topic; a bare event, as services wrote it before there were bodies, is read too.</summary>

@@ -38,6 +38,9 @@ internal static class BatchEndpoint
         {
             var check = await host.Keys.CheckAsync(cancellation);
             var result = await host.Log.AppendAsync(entries, (session, seal) => check(session, seal), cancellation);
+
+            // Before the answer: a proxy that gets none sends the seals again.
+            await host.Keys.SaveAsync(cancellation);
             metrics.Taken(entries.Count, "proxy");
             return Results.Json(result);
         }

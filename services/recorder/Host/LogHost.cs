@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Threading.Channels;
 using Countersign.Platform.Ports;
+using Countersign.Platform.Postgres;
 using Countersign.Platform.Tokens;
 using Countersign.Policy.Bundles;
 using Countersign.Policy.Language;
@@ -33,36 +34,50 @@ internal sealed partial class LogHost : IHostedService, IDisposable
     private readonly CancellationTokenSource _stopping = new();
     private readonly NoteSigner _signer;
     private Task _running = Task.CompletedTask;
-    private long _checkpointAt;
 
     public LogHost(
-        IOptions<RecorderOptions> options, IEventBus bus, ApprovedRetention retention, ITrustedKeys trusted, [FromKeyedServices(AppIds.Recorder)] SigningKey key, TimeProvider clock,
-        ILogger<LogHost> logger, ILogger<Indexer> indexLogger)
+        IServiceProvider provider, IOptions<RecorderOptions> options, IEventBus bus, ApprovedRetention retention, ITrustedKeys trusted, [FromKeyedServices(AppIds.Recorder)] SigningKey key,
+        TimeProvider clock, ILogger<LogHost> logger, ILogger<Indexer> indexLogger)
     {
         (_options, _bus, _retention, _clock, _logger) = (options.Value, bus, retention, clock, logger);
         var data = Path.GetFullPath(_options.Data);
         Directory.CreateDirectory(data, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-        _signer = NoteKeyFile.LoadOrCreate(Path.Combine(data, "log.key"), _options.Origin);
-        Keys = new SealKeyRing(trusted, key, Path.Combine(data, "seal-keys.json"));
-        Log = RecorderLog.Open(
-            new LogOptions { Directory = Path.Combine(data, "log"), CheckpointDelay = _options.CheckpointDelay }, _signer, new SigningKeySealer(key), clock, logger,
-            (note, checkpoint) =>
-            {
-                Volatile.Write(ref _checkpointAt, clock.GetUtcNow().UtcTicks);
-                _signed.Writer.TryWrite((note, checkpoint));
-            });
-        Index = SearchIndex.Open(Path.Combine(data, "search.db"));
+        _signer = NoteKeyFile.Load(_options.LogKeyFile, Path.Combine(data, "log.key"), _options.Origin);
+        var database = provider.GetKeyedService<PostgresDatabase>(AppIds.Recorder);
+        var logOptions = new LogOptions
+        {
+            Directory = Path.Combine(data, "log"),
+            CheckpointDelay = _options.CheckpointDelay,
+            HighestCheckpointFile = _options.HighestCheckpointFile.Length > 0 ? Path.GetFullPath(_options.HighestCheckpointFile)
+                : database is null ? null : Path.Combine(data, "highest-checkpoint"),
+            PinnedCheckpointFiles = _options.PinnedCheckpointFile.Length > 0 ? [Path.GetFullPath(_options.PinnedCheckpointFile)] : [],
+        };
+        void Signed(string note, Checkpoint checkpoint) => _signed.Writer.TryWrite((note, checkpoint));
+        if (database is null)
+        {
+            Keys = new SealKeyRing(trusted, key, new SealKeyFile(Path.Combine(data, "seal-keys.json")));
+            Log = RecorderLog.Open(logOptions, _signer, new SigningKeySealer(key), clock, logger, Signed);
+            Index = SearchIndex.Open(Path.Combine(data, "search.db"));
+        }
+        else
+        {
+            database.WaitUntilReady(CancellationToken.None);
+            Keys = new SealKeyRing(trusted, key, new SealKeyState(provider.GetRequiredKeyedService<IStateStore>(AppIds.Recorder)));
+            Log = RecorderLog.Open(database, logOptions, _signer, new SigningKeySealer(key), clock, logger, Signed);
+            Index = new PostgresSearchIndex(database);
+        }
+
         Indexer = new Indexer(Index, Log, indexLogger);
     }
 
     public RecorderLog Log { get; }
 
     /// <summary>When the latest checkpoint was signed.</summary>
-    public DateTimeOffset CheckpointAt => new(Volatile.Read(ref _checkpointAt), TimeSpan.Zero);
+    public DateTimeOffset CheckpointAt => Log.SignedAt;
 
     public SealKeyRing Keys { get; }
 
-    public SearchIndex Index { get; }
+    public ISearchIndex Index { get; }
 
     public Indexer Indexer { get; }
 
@@ -78,12 +93,12 @@ internal sealed partial class LogHost : IHostedService, IDisposable
         }
     }
 
-    public Task StartAsync(CancellationToken cancellationToken)
+    public async Task StartAsync(CancellationToken cancellationToken)
     {
+        await Keys.SaveAsync(cancellationToken);
         var token = _stopping.Token;
         _running = Task.WhenAll(Task.Run(() => PublishAsync(token), token), Task.Run(() => IndexAsync(token), token), Task.Run(() => RetainAsync(token), token));
         LogStarted(Log.Verifier.ToString(), Log.Size);
-        return Task.CompletedTask;
     }
 
     public async Task StopAsync(CancellationToken cancellationToken)
@@ -152,7 +167,7 @@ internal sealed partial class LogHost : IHostedService, IDisposable
             {
                 await EraseAsync(cancellation);
             }
-            catch (Exception error) when (error is LogFailedException or IOException)
+            catch (Exception error) when (error is IOException or LogFailedException or PortUnavailableException)
             {
                 LogRetentionFailed(error);
             }
@@ -210,7 +225,19 @@ internal sealed partial class LogHost : IHostedService, IDisposable
 /// <summary>The log's private key, in a file with mode 0600.</summary>
 internal static class NoteKeyFile
 {
-    public static NoteSigner LoadOrCreate(string path, string origin)
+    /// <summary>Loads the key.</summary>
+    /// <param name="given">File that the options name, where replicas share one key; empty for the own.</param>
+    /// <param name="own">File in the data folder, made where there is none.</param>
+    /// <param name="origin">Name of the log.</param>
+    public static NoteSigner Load(string given, string own, string origin)
+    {
+        // A key that was shared out is never made here: it would be another one.
+        return given.Length > 0 && !File.Exists(given)
+            ? throw new InvalidDataException($"{RecorderOptions.Section}:LogKeyFile names {given}, which is not there.")
+            : LoadOrCreate(given.Length > 0 ? given : own, origin);
+    }
+
+    private static NoteSigner LoadOrCreate(string path, string origin)
     {
         if (!File.Exists(path))
         {

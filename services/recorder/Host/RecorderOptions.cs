@@ -14,6 +14,18 @@ public sealed class RecorderOptions
     /// <summary>Name of the log, in checkpoints and keys. A host name and a path by custom; can't be changed once there is a log.</summary>
     public string Origin { get; set; } = "countersign.local/recorder";
 
+    /// <summary>File with the log's private key, where replicas share one; empty: <c>log.key</c> in <see cref="Data"/>, made at the first start.</summary>
+    public string LogKeyFile { get; set; } = "";
+
+    /// <summary>
+    /// File for the highest checkpoint that was made known, away from the log's storage, so that a log that was set back is noticed; empty: none with a log in files,
+    /// <c>highest-checkpoint</c> in <see cref="Data"/> with one in PostgreSQL.
+    /// </summary>
+    public string HighestCheckpointFile { get; set; } = "";
+
+    /// <summary>File with a checkpoint that was kept elsewhere: the log must contain it, or the recorder doesn't start. Empty for none.</summary>
+    public string PinnedCheckpointFile { get; set; } = "";
+
     /// <summary>
     /// Payloads are kept at least this long, whatever the settings in force say (<c>retention_days</c>). Without that setting all are kept; hashes are kept always.
     /// </summary>

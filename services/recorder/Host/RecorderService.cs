@@ -1,7 +1,10 @@
 using System.Text.Json;
 using Countersign.Platform.Hosting;
 using Countersign.Platform.Ports;
+using Countersign.Platform.Postgres;
 using Countersign.Recorder.Contracts;
+using Countersign.Recorder.Log;
+using Countersign.Recorder.Search;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Options;
 
@@ -28,6 +31,7 @@ public static class RecorderService
             })
             .ValidateOnStart();
         services.AddSingleton<IValidateOptions<RecorderOptions>, RecorderOptionsValidator>();
+        builder.AddPostgresStorage(AppIds.Recorder, LogSchema.Component, SearchSchema.Component);
         services.TryAddSingleton(TimeProvider.System);
         services.AddSingleton<ReaderStanding>();
         services.AddSingleton<ApprovedRetention>();

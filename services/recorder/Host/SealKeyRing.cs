@@ -7,30 +7,101 @@ using Microsoft.IdentityModel.Tokens;
 
 namespace Countersign.Recorder.Host;
 
+/// <summary>Where keys that ever sealed something are remembered.</summary>
+internal interface ISealKeyMemory
+{
+    /// <summary>All of them.</summary>
+    ValueTask<IReadOnlyList<SealKey>> LoadAsync(CancellationToken cancellation);
+
+    /// <summary>Adds one; durable when it returns. One that is there already changes nothing.</summary>
+    ValueTask AddAsync(SealKey key, CancellationToken cancellation);
+}
+
+/// <summary>In a file of one process.</summary>
+internal sealed class SealKeyFile(string path) : ISealKeyMemory
+{
+    public ValueTask<IReadOnlyList<SealKey>> LoadAsync(CancellationToken cancellation) => ValueTask.FromResult<IReadOnlyList<SealKey>>(
+        File.Exists(path) ? JsonSerializer.Deserialize<List<SealKey>>(File.ReadAllBytes(path), JsonSerializerOptions.Web) ?? [] : []);
+
+    public async ValueTask AddAsync(SealKey key, CancellationToken cancellation)
+    {
+        var known = await LoadAsync(cancellation);
+        if (known.Any(other => (other.Owner, other.KeyId) == (key.Owner, key.KeyId)))
+        {
+            return;
+        }
+
+        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+        await File.WriteAllBytesAsync(path + ".tmp", JsonSerializer.SerializeToUtf8Bytes<List<SealKey>>([.. known, key], JsonSerializerOptions.Web), cancellation);
+        File.Move(path + ".tmp", path, overwrite: true);
+    }
+}
+
+/// <summary>In the recorder's state, which replicas share.</summary>
+internal sealed class SealKeyState(IStateStore store) : ISealKeyMemory
+{
+    private const string Collection = "seal-keys";
+
+    public async ValueTask<IReadOnlyList<SealKey>> LoadAsync(CancellationToken cancellation)
+    {
+        var keys = new List<SealKey>();
+        await foreach (var item in store.ListAsync(Collection, cancellation))
+        {
+            keys.Add(JsonSerializer.Deserialize<SealKey>(item.Value.Span, JsonSerializerOptions.Web)!);
+        }
+
+        return keys;
+    }
+
+    public async ValueTask AddAsync(SealKey key, CancellationToken cancellation) =>
+        await store.TrySaveAsync(Collection, $"{key.Owner}:{key.KeyId}", JsonSerializer.SerializeToUtf8Bytes(key, JsonSerializerOptions.Web), null, cancellation);
+}
+
 /// <summary>
-/// The keys that may seal sessions: those of the proxies that are enrolled now, and the recorder's own. Every key that ever sealed something is remembered in a
-/// file, so that old recordings verify after a rotation.
+/// The keys that may seal sessions: those of the proxies that are enrolled now, and the recorder's own. Every key that ever sealed something is remembered, so that
+/// old recordings verify after a rotation.
 /// </summary>
 internal sealed class SealKeyRing : IDisposable
 {
     private readonly ITrustedKeys _trusted;
-    private readonly string _path;
+    private readonly ISealKeyMemory _memory;
     private readonly Lock _gate = new();
+    private readonly SemaphoreSlim _saving = new(1, 1);
+    private readonly HashSet<(string Owner, string KeyId)> _saved = [];
     private readonly Dictionary<(string Owner, string KeyId), SealKey> _seen = [];
     private readonly Dictionary<string, ECDsa> _verifiers = new(StringComparer.Ordinal);
 
-    public SealKeyRing(ITrustedKeys trusted, SigningKey own, string path)
+    public SealKeyRing(ITrustedKeys trusted, SigningKey own, ISealKeyMemory memory)
     {
-        (_trusted, _path) = (trusted, path);
-        if (File.Exists(path))
+        (_trusted, _memory) = (trusted, memory);
+        var key = Of(SealKey.Recorder, own.PublicKey);
+        _seen[(key.Owner, key.KeyId)] = key;
+    }
+
+    /// <summary>Remembers the keys that have sealed something since the last time.</summary>
+    public async ValueTask SaveAsync(CancellationToken cancellation)
+    {
+        if (Unsaved().Count == 0)
         {
-            foreach (var key in JsonSerializer.Deserialize<List<SealKey>>(File.ReadAllBytes(path), JsonSerializerOptions.Web) ?? [])
-            {
-                _seen[(key.Owner, key.KeyId)] = key;
-            }
+            return;
         }
 
-        Remember(Of(SealKey.Recorder, own.PublicKey));
+        await _saving.WaitAsync(cancellation);
+        try
+        {
+            foreach (var key in Unsaved())
+            {
+                await _memory.AddAsync(key, cancellation);
+                lock (_gate)
+                {
+                    _saved.Add((key.Owner, key.KeyId));
+                }
+            }
+        }
+        finally
+        {
+            _saving.Release();
+        }
     }
 
     /// <summary>A check of seals by the keys that are enrolled now.</summary>
@@ -57,14 +128,16 @@ internal sealed class SealKeyRing : IDisposable
             // No proxy is enrolled: then those that once were.
         }
 
+        var remembered = await _memory.LoadAsync(cancellation);
         lock (_gate)
         {
-            return SealKeys.Sign([.. _seen.Values, .. enrolled], signer);
+            return SealKeys.Sign([.. remembered, .. _seen.Values, .. enrolled], signer);
         }
     }
 
     public void Dispose()
     {
+        _saving.Dispose();
         lock (_gate)
         {
             foreach (var key in _verifiers.Values)
@@ -90,25 +163,17 @@ internal sealed class SealKeyRing : IDisposable
                 return false;
             }
 
-            if (!_seen.ContainsKey((key.Owner, key.KeyId)))
-            {
-                Remember(key);
-            }
-
+            _seen.TryAdd((key.Owner, key.KeyId), key);
             return true;
         }
     }
 
-    private void Remember(SealKey key)
+    private List<SealKey> Unsaved()
     {
-        if (!_seen.TryAdd((key.Owner, key.KeyId), key))
+        lock (_gate)
         {
-            return;
+            return _seen.Count == _saved.Count ? [] : [.. _seen.Where(pair => !_saved.Contains(pair.Key)).Select(pair => pair.Value)];
         }
-
-        Directory.CreateDirectory(Path.GetDirectoryName(_path)!);
-        File.WriteAllBytes(_path + ".tmp", JsonSerializer.SerializeToUtf8Bytes(_seen.Values.ToList(), JsonSerializerOptions.Web));
-        File.Move(_path + ".tmp", _path, overwrite: true);
     }
 }
 

@@ -34,6 +34,9 @@ internal sealed class PostgresLogStorage : ILogStorage
 
     public ITileStorage Tiles => _tiles;
 
+    /// <summary>The server's process of the turn.</summary>
+    public int Backend => _connection?.ProcessID ?? 0;
+
     private string Head => $"SELECT size, root, checkpoint FROM {_database.Quoted}.log_head WHERE id = 1";
 
     public StoredHead Open() => Do(() =>
@@ -179,7 +182,7 @@ internal sealed class PostgresLogStorage : ILogStorage
             using var command = new NpgsqlCommand($"""
                 SELECT first, frames FROM (
                   SELECT first, frames, sum(bytes) OVER (ORDER BY first) - bytes AS before FROM {_database.Quoted}.log_chunks
-                  WHERE first >= coalesce((SELECT max(first) FROM {_database.Quoted}.log_chunks WHERE first <= $1), 0) AND first < $2 ORDER BY first LIMIT 1024) AS some
+                  WHERE first >= coalesce((SELECT max(first) FROM {_database.Quoted}.log_chunks WHERE first <= $1), 0) AND first < $2 ORDER BY first LIMIT 1024) AS part
                 WHERE before < $3 ORDER BY first
                 """, connection);
             command.Parameters.Add(new NpgsqlParameter<long> { TypedValue = from });

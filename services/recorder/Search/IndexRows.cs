@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Runtime.InteropServices;
 using Countersign.Recorder.Contracts;
 using Countersign.Recorder.Format;
@@ -9,12 +10,15 @@ namespace Countersign.Recorder.Search;
 /// Rows of one transaction of the indexer. Operations gather until <see cref="Flush"/>: most end in the piece in which they begin, and are then one row that is
 /// written once. All can be repeated: an entry indexed twice changes nothing.
 /// </summary>
-internal sealed class IndexRows(SqliteConnection connection) : IDisposable
+internal sealed class IndexRows(SqliteConnection connection) : IIndexWriter
 {
+    private readonly SqliteTransaction _transaction = connection.BeginTransaction();
     private readonly Dictionary<(string Session, long Operation), Row> _rows = [];
     private readonly Dictionary<string, long> _counts = new(StringComparer.Ordinal);
     private IndexStatement? _insert;
     private IndexStatement? _complete;
+
+    public long IndexedTo => Convert.ToInt64(SearchIndex.Scalar(connection, "SELECT indexed_to FROM state"), CultureInfo.InvariantCulture);
 
     public void Start(Entry entry, SessionStartEntry start)
     {
@@ -45,7 +49,7 @@ internal sealed class IndexRows(SqliteConnection connection) : IDisposable
     }
 
     /// <summary>Writes what has gathered.</summary>
-    public void Flush()
+    private void Flush()
     {
         foreach (var ((session, _), row) in _rows)
         {
@@ -77,10 +81,19 @@ internal sealed class IndexRows(SqliteConnection connection) : IDisposable
         return reader.Read() ? (reader.GetString(0), reader.GetString(1), reader.GetString(2)) : ("", "", "");
     }
 
+    public void Commit(long indexedTo)
+    {
+        Flush();
+        SearchIndex.Execute(connection, "UPDATE state SET indexed_to = $p0", indexedTo);
+        _transaction.Commit();
+    }
+
     public void Dispose()
     {
         _insert?.Dispose();
         _complete?.Dispose();
+        _transaction.Dispose();
+        connection.Dispose();
     }
 
     private void Write(string session, in Row row)

@@ -4,7 +4,6 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using Countersign.Recorder.Contracts;
 using Countersign.Recorder.Format;
-using Microsoft.Data.Sqlite;
 using Microsoft.Extensions.Logging;
 
 namespace Countersign.Recorder.Search;
@@ -13,9 +12,10 @@ namespace Countersign.Recorder.Search;
 /// Fills the index from the log, in large transactions, on a thread that yields to all others, and rests after each piece for three times as long as it took when it is
 /// behind: search may lag, the data path must not notice.
 /// </summary>
-public sealed partial class Indexer(SearchIndex index, IEntryLog log, ILogger<Indexer> logger)
+public sealed partial class Indexer(ISearchIndex index, IEntryLog log, ILogger<Indexer> logger)
 {
     private const int TransactionEntries = 4096;
+    private const int MaxSessions = 100_000;
     private const int TransactionBytes = 4 * 1024 * 1024;
     private static readonly TimeSpan Gather = TimeSpan.FromMilliseconds(100);
     private static readonly TimeSpan LongestRest = TimeSpan.FromSeconds(1);
@@ -29,7 +29,7 @@ public sealed partial class Indexer(SearchIndex index, IEntryLog log, ILogger<In
     static Indexer() => Meter.CreateObservableGauge("countersign.search.lag", () => Volatile.Read(ref _lag), "{entry}", "Entries of the log that search does not show yet");
 
     /// <summary>Entries that search does not show yet.</summary>
-    public long Lag => log.Size - Math.Max(0, Volatile.Read(ref _position));
+    public long Lag => Math.Max(0, log.Size - Math.Max(0, Volatile.Read(ref _position)));
 
     /// <summary>Indexes until it is cancelled.</summary>
     public Task RunAsync(CancellationToken cancellation) => QuietThread.RunAsync("recorder search", () => Run(cancellation));
@@ -37,7 +37,7 @@ public sealed partial class Indexer(SearchIndex index, IEntryLog log, ILogger<In
     private void Run(CancellationToken cancellation)
     {
         Volatile.Write(ref _position, index.IndexedTo);
-        if (_position > log.Size)
+        if (_position > log.Size && !index.IsShared)
         {
             throw new InvalidDataException("The index covers more than the log has: delete it, and it is made again.");
         }
@@ -59,7 +59,15 @@ public sealed partial class Indexer(SearchIndex index, IEntryLog log, ILogger<In
     /// <returns>Entries indexed.</returns>
     public int IndexOnce()
     {
-        var from = _position < 0 ? index.IndexedTo : _position;
+        using var rows = index.Begin();
+        if (rows is null)
+        {
+            // Another replica is at it.
+            Volatile.Write(ref _position, index.IndexedTo);
+            return 0;
+        }
+
+        var from = rows.IndexedTo;
         var entries = log.Read(from, TransactionEntries, TransactionBytes);
         if (entries.Count == 0)
         {
@@ -67,9 +75,6 @@ public sealed partial class Indexer(SearchIndex index, IEntryLog log, ILogger<In
             return 0;
         }
 
-        using var connection = index.Connect();
-        using var transaction = connection.BeginTransaction();
-        using var rows = new IndexRows(connection);
         var ranges = new Dictionary<string, Range>(StringComparer.Ordinal);
         for (var offset = 0; offset < entries.Count; offset++)
         {
@@ -96,19 +101,17 @@ public sealed partial class Indexer(SearchIndex index, IEntryLog log, ILogger<In
             }
         }
 
-        rows.Flush();
         foreach (var (session, range) in ranges)
         {
             rows.Range(session, range.First, range.Last, range.MinAt, range.MaxAt);
         }
 
-        SearchIndex.Execute(connection, "UPDATE state SET indexed_to = $p0", from + entries.Count);
-        transaction.Commit();
+        rows.Commit(from + entries.Count);
         Volatile.Write(ref _position, from + entries.Count);
         return entries.Count;
     }
 
-    private void Take(Entry entry, IndexRows rows)
+    private void Take(Entry entry, IIndexWriter rows)
     {
         var payload = entry.Payload.Span;
         switch (entry.Type)
@@ -133,10 +136,16 @@ public sealed partial class Indexer(SearchIndex index, IEntryLog log, ILogger<In
         }
     }
 
-    private (string Person, string Name, string Connection) Session(string session, IndexRows rows)
+    private (string Person, string Name, string Connection) Session(string session, IIndexWriter rows)
     {
         if (!_sessions.TryGetValue(session, out var known))
         {
+            if (_sessions.Count >= MaxSessions)
+            {
+                // Some have ended while another replica was at it.
+                _sessions.Clear();
+            }
+
             _sessions[session] = known = rows.FindSession(session);
         }
 

@@ -46,13 +46,10 @@ public sealed record OperationFilter
 }
 
 /// <summary>
-/// A SQLite index over the log, for search. Never the truth: it is made from the log, may lag behind it, and is made anew where its schema is another one.
+/// The search index of one process, in SQLite; made anew where its schema is another one.
 /// </summary>
-public sealed class SearchIndex
+public sealed class SearchIndex : ISearchIndex
 {
-    /// <summary>Most results of one page.</summary>
-    public const int MaxLimit = 1000;
-
     private const int SchemaVersion = 1;
     private readonly string _connectionString;
 
@@ -75,7 +72,10 @@ public sealed class SearchIndex
         return index;
     }
 
-    /// <summary>Entries of the log that the index covers.</summary>
+    /// <inheritdoc/>
+    public bool IsShared => false;
+
+    /// <inheritdoc/>
     public long IndexedTo
     {
         get
@@ -85,7 +85,10 @@ public sealed class SearchIndex
         }
     }
 
-    /// <summary>Sessions, newest first.</summary>
+    /// <inheritdoc/>
+    public IIndexWriter Begin() => new IndexRows(Connect());
+
+    /// <inheritdoc/>
     public IReadOnlyList<SessionView> FindSessions(SessionFilter filter)
     {
         ArgumentNullException.ThrowIfNull(filter);
@@ -114,7 +117,7 @@ public sealed class SearchIndex
         return found;
     }
 
-    /// <summary>Operations, newest first.</summary>
+    /// <inheritdoc/>
     public IReadOnlyList<OperationView> FindOperations(OperationFilter filter)
     {
         ArgumentNullException.ThrowIfNull(filter);
@@ -162,14 +165,14 @@ public sealed class SearchIndex
         return found;
     }
 
-    /// <summary>Whose session it is; null where there is none.</summary>
+    /// <inheritdoc/>
     public string? PersonOf(string session)
     {
         using var connection = Connect();
         return Scalar(connection, "SELECT person FROM sessions WHERE id = $p0", session) as string;
     }
 
-    /// <summary>Ids of the sessions of a person.</summary>
+    /// <inheritdoc/>
     public IReadOnlySet<string> SessionsOf(string person)
     {
         using var connection = Connect();
@@ -186,7 +189,7 @@ public sealed class SearchIndex
         return ids;
     }
 
-    /// <summary>Where in the log a session has entries.</summary>
+    /// <inheritdoc/>
     public IReadOnlyList<(long First, long Last)> RangesOf(string session)
     {
         using var connection = Connect();
@@ -203,7 +206,7 @@ public sealed class SearchIndex
         return ranges;
     }
 
-    /// <summary>The part of the log that has all entries of a time; null where there are none.</summary>
+    /// <inheritdoc/>
     public (long First, long Last)? RangeOf(DateTimeOffset? from, DateTimeOffset? to)
     {
         using var connection = Connect();
@@ -224,7 +227,7 @@ public sealed class SearchIndex
         return reader.Read() && !reader.IsDBNull(0) ? (reader.GetInt64(0), reader.GetInt64(1)) : null;
     }
 
-    /// <summary>Forgets what a retention has deleted in the log.</summary>
+    /// <inheritdoc/>
     public void Forget(DateTimeOffset before)
     {
         using var connection = Connect();
@@ -262,7 +265,7 @@ public sealed class SearchIndex
         return command.ExecuteScalar();
     }
 
-    private static string Limit(int limit) => string.Create(CultureInfo.InvariantCulture, $" LIMIT {Math.Clamp(limit, 1, MaxLimit)}");
+    private static string Limit(int limit) => string.Create(CultureInfo.InvariantCulture, $" LIMIT {Math.Clamp(limit, 1, ISearchIndex.MaxLimit)}");
 
     private static DateTimeOffset Time(long microseconds) => DateTimeOffset.UnixEpoch.AddTicks(microseconds * TimeSpan.TicksPerMicrosecond);
 

@@ -1,13 +1,20 @@
+using Countersign.Approval.Host;
+using Countersign.Identity.Host;
+using Countersign.Platform.Dapr;
 using Countersign.Platform.Hosting;
 using Countersign.Platform.Ports;
-using Countersign.Standalone;
+using Countersign.Policy.Host;
+using Countersign.Proxy.Host;
+using Countersign.Recorder.Host;
+using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
 
 namespace Countersign.Deploy.Tests.Support;
 
 /// <summary>A route of the code.</summary>
-/// <param name="Service">App id of the service it belongs to, from its first segment.</param>
+/// <param name="Service">App id of the service that has it.</param>
 /// <param name="Method">HTTP method.</param>
 /// <param name="Path">A path that it takes, with parameters filled in.</param>
 /// <param name="Services">Services that may call it; null where it asks nobody who they are and no service needs it.</param>
@@ -28,28 +35,50 @@ internal static class ServiceRoutes
 
     public static IReadOnlyList<Subscribed> Subscriptions => Read.Value.Subscriptions;
 
+    // Each service as its own process composes it, with a sidecar; nothing is started.
     private static (IReadOnlyList<ServiceRoute>, IReadOnlyList<Subscribed>) Compose()
     {
-        var data = Directory.CreateTempSubdirectory("countersign-deploy-");
-        try
+        var routes = new List<ServiceRoute>();
+        var subscriptions = new List<Subscribed>();
+        foreach (var (appId, add, map) in new (string, Action<IHostApplicationBuilder>, Action<IEndpointRouteBuilder>)[]
         {
-            using var app = StandaloneHost.Build(
-            [
-                "--urls=http://127.0.0.1:1", "--environment=Development", $"--Countersign:Data={data.FullName}", "--Countersign:BaseUrl=http://127.0.0.1:1",
-                "--Countersign:DevIssuer:Enabled=true", "--Countersign:Proxy:PostgresPort=0", "--Logging:LogLevel:Default=Error",
-            ]);
-            var routes =
-                from source in ((IEndpointRouteBuilder)app).DataSources
-                from endpoint in source.Endpoints.OfType<RouteEndpoint>()
-                from method in endpoint.Metadata.GetMetadata<HttpMethodMetadata>()?.HttpMethods ?? ["GET", "POST"]
-                let path = Fill(endpoint.RoutePattern)
-                select new ServiceRoute(path.Split('/')[1], method, path, Callers(endpoint));
-            return ([.. routes], [.. app.Services.GetServices<BusSubscription>().Select(each => new Subscribed(each.Subscriber, each.Topic, each.EveryInstance)).Distinct()]);
-        }
-        finally
+            (AppIds.Identity, builder => builder.AddIdentityService(), app => app.MapIdentityService()),
+            (AppIds.Policy, builder => builder.AddPolicyService(), app => app.MapPolicyService()),
+            (AppIds.Approval, builder => builder.AddApprovalService(), app => app.MapApprovalService()),
+            (AppIds.Recorder, builder => builder.AddRecorderService(), app => app.MapRecorderService()),
+            (AppIds.Proxy, builder => builder.AddProxyService(), app => app.MapProxyService()),
+        })
         {
-            data.Delete(recursive: true);
+            var data = Directory.CreateTempSubdirectory("countersign-deploy-");
+            try
+            {
+                var builder = WebApplication.CreateBuilder(
+                [
+                    "--urls=http://127.0.0.1:1", "--environment=Development", $"--Countersign:Data={data.FullName}", "--Countersign:BaseUrl=http://127.0.0.1:1",
+                    "--Countersign:DevIssuer:Enabled=true", "--Countersign:Proxy:PostgresPort=0", "--Logging:LogLevel:Default=Error",
+                    "--Countersign:Platform=Dapr", "--Countersign:Dapr:ApiToken=0123456789abcdef-1", "--Countersign:Dapr:AppToken=0123456789abcdef-2",
+                ]);
+                builder.AddCountersignHosting($"countersign-{appId}");
+                builder.AddServicePlatform(appId);
+                add(builder);
+                using var app = builder.Build();
+                app.UseCountersignHosting();
+                app.MapServicePlatform(appId);
+                map(app);
+                routes.AddRange(
+                    from source in ((IEndpointRouteBuilder)app).DataSources
+                    from endpoint in source.Endpoints.OfType<RouteEndpoint>()
+                    from method in endpoint.Metadata.GetMetadata<HttpMethodMetadata>()?.HttpMethods ?? ["GET", "POST"]
+                    select new ServiceRoute(appId, method, Fill(endpoint.RoutePattern), Callers(endpoint)));
+                subscriptions.AddRange(app.Services.GetServices<BusSubscription>().Select(each => new Subscribed(each.Subscriber, each.Topic, each.EveryInstance)));
+            }
+            finally
+            {
+                data.Delete(recursive: true);
+            }
         }
+
+        return (routes, [.. subscriptions.Distinct()]);
     }
 
     private static IReadOnlyList<string>? Callers(RouteEndpoint endpoint) =>

@@ -316,6 +316,8 @@ public class World : IAsyncLifetime
             ["Countersign__Proxy__Spool__MaxBytes"] = "6291456",
             ["Countersign__Services__policy"] = PolicyRelay.Address.AbsoluteUri,
             ["Countersign__Services__recorder"] = RecorderRelay.Address.AbsoluteUri,
+            // Tests forge what policy answers; its true beacons come by event meanwhile.
+            ["Countersign__Proxy__AskEvery"] = "00:00:02",
             ["Countersign__DevIssuer__Enabled"] = "true",
             ["DOTNET_gcServer"] = "0",
         };

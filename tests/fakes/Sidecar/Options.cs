@@ -9,6 +9,9 @@ public sealed record PlaneOptions
     /// <summary>State components.</summary>
     public IReadOnlyList<StateComponent> States { get; init; } = [new("statestore")];
 
+    /// <summary>Subscriptions beside those that apps ask for.</summary>
+    public IReadOnlyList<DeclaredSubscription> Subscriptions { get; init; } = [];
+
     /// <summary>Secret stores.</summary>
     public IReadOnlyList<SecretComponent> Secrets { get; init; } = [];
 
@@ -73,6 +76,19 @@ public sealed record PubSubComponent(string Name)
 
     /// <summary>Topics that an app may subscribe to; an app that is absent may subscribe to all.</summary>
     public IReadOnlyDictionary<string, IReadOnlyList<string>> SubscriptionScopes { get; init; } = new Dictionary<string, IReadOnlyList<string>>();
+
+    /// <summary>Topics that only apps may use that are named for them.</summary>
+    public IReadOnlyList<string> Protected { get; init; } = [];
+
+    /// <summary>The only topics there are; empty for any.</summary>
+    public IReadOnlyList<string> Allowed { get; init; } = [];
+
+    internal bool MayPublish(string appId, string topic) => May(PublishingScopes, appId, topic);
+
+    internal bool MaySubscribe(string appId, string topic) => May(SubscriptionScopes, appId, topic);
+
+    private bool May(IReadOnlyDictionary<string, IReadOnlyList<string>> scopes, string appId, string topic) =>
+        (Allowed.Count == 0 || Allowed.Contains(topic)) && (scopes.TryGetValue(appId, out var named) ? named.Contains(topic) : !Protected.Contains(topic));
 }
 
 /// <summary>A state component with the semantic of <c>state.postgresql</c> v2.</summary>

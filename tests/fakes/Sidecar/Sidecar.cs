@@ -156,6 +156,11 @@ public sealed class Sidecar : IAsyncDisposable
                 Subscribe(each!.AsObject());
             }
 
+            foreach (var each in Plane.Options.Subscriptions.Where(each => each.Scopes?.Contains(Options.AppId) != false))
+            {
+                Subscribe(each.Component, each.Topic, each.Route, each.DeadLetterTopic, each.Bulk);
+            }
+
             return true;
         }
         catch (Exception error) when (error is HttpRequestException or IOException or JsonException)
@@ -167,20 +172,24 @@ public sealed class Sidecar : IAsyncDisposable
 
     private void Subscribe(JsonObject wanted)
     {
-        var component = Text("pubsubname") ?? Text("pubsubName") ?? "";
         var topic = Text("topic")!;
-        if (PubSub(component) is not { } pubSub || (pubSub.SubscriptionScopes.TryGetValue(Options.AppId, out var allowed) && !allowed.Contains(topic)))
+        var bulk = wanted["bulkSubscribe"]?["enabled"]?.GetValue<bool>() == true ? (int?)wanted["bulkSubscribe"]!["maxMessagesCount"] ?? 100 : 0;
+        var route = Text("route") ?? (string?)wanted["routes"]?["default"] ?? topic;
+        Subscribe(Text("pubsubname") ?? Text("pubsubName") ?? "", topic, route, Text("deadLetterTopic"), bulk);
+
+        string? Text(string name) => (string?)wanted[name] is { Length: > 0 } text ? text : null;
+    }
+
+    private void Subscribe(string component, string topic, string route, string? deadLetterTopic, int bulk)
+    {
+        if (PubSub(component) is not { } pubSub || !pubSub.MaySubscribe(Options.AppId, topic))
         {
             return;
         }
 
-        var bulk = wanted["bulkSubscribe"]?["enabled"]?.GetValue<bool>() == true ? (int?)wanted["bulkSubscribe"]!["maxMessagesCount"] ?? 100 : 0;
-        var route = Text("route") ?? (string?)wanted["routes"]?["default"] ?? topic;
-        var subscription = new Subscription(this, component, topic, route, Text("deadLetterTopic"), bulk);
+        var subscription = new Subscription(this, component, topic, route, deadLetterTopic, bulk);
         _subscriptions.Add(subscription);
         Plane.Broker.Join(pubSub.PerInstance ? Instance : Options.AppId, topic, durable: !pubSub.PerInstance, subscription);
-
-        string? Text(string name) => (string?)wanted[name] is { Length: > 0 } text ? text : null;
     }
 
     private void Detach()
@@ -203,7 +212,7 @@ public sealed class Sidecar : IAsyncDisposable
     internal void Publish(string component, string topic, byte[] data, string? contentType, IEnumerable<KeyValuePair<string, string>> metadata)
     {
         var pubSub = PubSub(component) ?? throw new NotFoundException($"pubsub {component} is not found");
-        if (pubSub.PublishingScopes.TryGetValue(Options.AppId, out var allowed) && !allowed.Contains(topic))
+        if (!pubSub.MayPublish(Options.AppId, topic))
         {
             throw new ForbiddenException($"topic {topic} is not allowed for app id {Options.AppId}");
         }

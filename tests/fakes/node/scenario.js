@@ -116,7 +116,7 @@ const scenarios = {
 
   // A cancel of what runs, and of what is held.
   cancel: () => connected(async (client) => {
-    for (const text of ['select pg_sleep(60)', 'delete from node_rows where id = 3']) {
+    for (const text of ['select pg_sleep(59)', 'delete from node_rows where id = 3']) {
       const pending = client.query(text)
       const failed = pending.catch((error) => error)
       if (text.startsWith('delete')) await new Promise((resolve) => client.once('notice', resolve))

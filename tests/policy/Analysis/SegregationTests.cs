@@ -95,7 +95,7 @@ public sealed class SegregationTests
                 var seats = requirements.SelectMany(part => Enumerable.Repeat(part.Item1, part.Item2)).ToList();
                 bool Try(int seat, HashSet<int> used) => seat == seats.Count
                     || seats[seat].Any(human => !without.Contains(human) && !used.Contains(human) && Try(seat + 1, [.. used, human]));
-                Assert.Equal(Try(0, []), Seats.CanBeFilled([.. requirements.Select(part => ((IReadOnlySet<int>)part.Item1, part.Item2))], without));
+                Assert.Equal(Try(0, []), Seats.CanBeFilled([.. requirements.Select(part => (part.Item1, part.Item2))], without));
             },
             iter: 3000);
 

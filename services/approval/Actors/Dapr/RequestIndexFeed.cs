@@ -12,7 +12,7 @@ namespace Countersign.Approval.Actors.Dapr;
 internal sealed partial class RequestIndexFeed(
     [FromKeyedServices(AppIds.Approval)] IStateStore store, RequestIndex index, TimeProvider clock, ILogger<RequestIndexFeed> logger) : BackgroundService
 {
-    private static readonly TimeSpan Interval = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan Interval = TimeSpan.FromSeconds(5);
 
     public async ValueTask OnChangedAsync(BusEvent changed, CancellationToken cancellation)
     {
@@ -48,6 +48,6 @@ internal sealed partial class RequestIndexFeed(
         }
     }
 
-    [LoggerMessage(3024, LogLevel.Warning, "Lists may lack what other instances did")]
+    [LoggerMessage(2544, LogLevel.Warning, "Lists may lack what other instances did")]
     private partial void LogBehind(Exception error);
 }

@@ -8,8 +8,8 @@ using Countersign.Policy.Engine;
 using Countersign.Policy.Language;
 using Countersign.Proxy.Path.Decide;
 using Microsoft.Extensions.DependencyInjection;
-using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
 
 namespace Countersign.Proxy.Host.ControlPlane;
 
@@ -19,62 +19,34 @@ namespace Countersign.Proxy.Host.ControlPlane;
 /// </summary>
 internal sealed partial class BundleWatch(
     [FromKeyedServices(AppIds.Proxy)] IServiceClients clients, ITrustedKeys keys, HighestBundle highest, Freshness freshness, GrantWatch grants, TimeProvider clock,
-    ILogger<BundleWatch> logger) : BackgroundService, IBundleSource
+    IOptions<ProxyOptions> options, ILogger<BundleWatch> logger) : ServiceWatch("countersign.bundle", options.Value.AskEvery, clock), IBundleSource
 {
-    private static readonly TimeSpan Interval = TimeSpan.FromSeconds(2);
-
-    private readonly Doorbell _doorbell = new();
     private readonly BundleVerifier _verifier = new(keys);
     private BundleInForce? _current;
 
     public BundleInForce? Current => Volatile.Read(ref _current);
 
-    /// <summary>Handler of topic <c>policy</c>: a new bundle is fetched at once instead of at the next poll.</summary>
-    public ValueTask OnEventAsync(BusEvent change)
+    internal override async Task FollowAsync(CancellationToken cancellation)
     {
-        if (change.Type == "countersign.bundle")
+        try
         {
-            _doorbell.Ring();
+            await FollowBeaconAsync(cancellation).ConfigureAwait(false);
         }
-
-        return ValueTask.CompletedTask;
-    }
-
-    public override void Dispose()
-    {
-        _doorbell.Dispose();
-        base.Dispose();
-    }
-
-    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
-    {
-        while (!stoppingToken.IsCancellationRequested)
+        catch (Exception error) when (error is BundleRejectedException or PolicyFormatException)
         {
-            try
-            {
-                await FollowAsync(stoppingToken).ConfigureAwait(false);
-            }
-            catch (Exception error) when (
-                error is (HttpRequestException or JsonException or TokenRejectedException or PortUnavailableException or OperationCanceledException)
-                && !stoppingToken.IsCancellationRequested)
-            {
-                LogUnreachable(error.GetType().Name);
-            }
-            catch (Exception error) when (error is BundleRejectedException or PolicyFormatException)
-            {
-                LogRejected(error.Message);
-            }
-
-            await _doorbell.WaitAsync(Interval, stoppingToken).ConfigureAwait(false);
+            LogRejected(error.Message);
         }
     }
 
-    private async Task FollowAsync(CancellationToken cancellation)
+    protected override void Unreachable(string error) => LogUnreachable(error);
+
+    private async Task FollowBeaconAsync(CancellationToken cancellation)
     {
         var client = clients.Create(AppIds.Policy);
-        var token = await client.GetFromJsonAsync<string>("v1/beacon", TokenJson.Options, cancellation).ConfigureAwait(false);
         var signer = await keys.GetAsync(AppIds.Policy, cancellation).ConfigureAwait(false);
-        var beacon = await signer.VerifyAsync<PolicyBeacon>(token!, TokenTypes.Beacon, null, null, clock.GetUtcNow(), requireExpiry: false).ConfigureAwait(false);
+        var beacon = await BeaconAsync(
+            client, token => signer.VerifyAsync<PolicyBeacon>(token, TokenTypes.Beacon, null, null, Clock.GetUtcNow(), requireExpiry: false), each => each.IssuedAt,
+            cancellation).ConfigureAwait(false);
         if (beacon.Version < (highest.Mark?.Version ?? 0))
         {
             LogRolledBack(beacon.Version, highest.Mark!.Version);
@@ -93,7 +65,7 @@ internal sealed partial class BundleWatch(
     {
         var envelope = await client.GetFromJsonAsync<BundleEnvelope>("v1/bundle", TokenJson.Options, cancellation).ConfigureAwait(false)
             ?? throw new JsonException("empty answer");
-        var verified = await _verifier.VerifyAsync(envelope, highest.Mark, clock.GetUtcNow(), cancellation).ConfigureAwait(false);
+        var verified = await _verifier.VerifyAsync(envelope, highest.Mark, Clock.GetUtcNow(), cancellation).ConfigureAwait(false);
         var engine = PolicyEngine.Compile(verified.Bundle);
         highest.Raise(verified.Mark);
         var inForce = new BundleInForce(engine, verified.Bundle.Connections.ToDictionary(each => each.Name, StringComparer.Ordinal));

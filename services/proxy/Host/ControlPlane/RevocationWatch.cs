@@ -5,8 +5,8 @@ using Countersign.Platform.Ports;
 using Countersign.Platform.Tokens;
 using Countersign.Proxy.Path;
 using Microsoft.Extensions.DependencyInjection;
-using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
 
 namespace Countersign.Proxy.Host.ControlPlane;
 
@@ -16,65 +16,29 @@ namespace Countersign.Proxy.Host.ControlPlane;
 /// </summary>
 internal sealed partial class RevocationWatch(
     [FromKeyedServices(AppIds.Proxy)] IServiceClients clients, ITrustedKeys keys, HighestRevocation highest, Freshness freshness, SessionRegistry sessions,
-    TimeProvider clock,
-    ILogger<RevocationWatch> logger) : BackgroundService
+    TimeProvider clock, IOptions<ProxyOptions> options, ILogger<RevocationWatch> logger)
+    : ServiceWatch("countersign.revocation", options.Value.AskEvery, clock)
 {
-    private static readonly TimeSpan Interval = TimeSpan.FromSeconds(2);
-
-    // A service that takes the connection and never answers must not keep sessions alive: whether they must end is asked after every round.
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
-
-    private readonly Doorbell _doorbell = new();
     private long _known = -1;
 
-    /// <summary>Handler of topic <c>identity</c>: a revocation is fetched at once instead of at the next poll.</summary>
-    public ValueTask OnEventAsync(BusEvent change)
+    protected override void Unreachable(string error) => LogUnreachable(error);
+
+    // Whether sessions must end is asked also where nobody answers.
+    protected override void RoundEnded()
     {
-        if (change.Type == "countersign.revocation")
+        if (freshness.IsDead && sessions.End(_ => true, "stale") is > 0 and var ended)
         {
-            _doorbell.Ring();
-        }
-
-        return ValueTask.CompletedTask;
-    }
-
-    public override void Dispose()
-    {
-        _doorbell.Dispose();
-        base.Dispose();
-    }
-
-    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
-    {
-        while (!stoppingToken.IsCancellationRequested)
-        {
-            try
-            {
-                using var limit = CancellationTokenSource.CreateLinkedTokenSource(stoppingToken);
-                limit.CancelAfter(Patience);
-                await FollowAsync(limit.Token).ConfigureAwait(false);
-            }
-            catch (Exception error) when (error is (HttpRequestException or JsonException or TokenRejectedException or PortUnavailableException or OperationCanceledException)
-                && !stoppingToken.IsCancellationRequested)
-            {
-                LogUnreachable(error.GetType().Name);
-            }
-
-            if (freshness.IsDead && sessions.End(_ => true, "stale") is > 0 and var ended)
-            {
-                LogStale(ended);
-            }
-
-            await _doorbell.WaitAsync(Interval, stoppingToken).ConfigureAwait(false);
+            LogStale(ended);
         }
     }
 
-    internal async Task FollowAsync(CancellationToken cancellation)
+    internal override async Task FollowAsync(CancellationToken cancellation)
     {
         var client = clients.Create(AppIds.Identity);
-        var token = await client.GetFromJsonAsync<string>("v1/beacon", TokenJson.Options, cancellation).ConfigureAwait(false);
         var signer = await keys.GetAsync(AppIds.Identity, cancellation).ConfigureAwait(false);
-        var beacon = await signer.VerifyAsync<IdentityBeacon>(token!, TokenTypes.Beacon, null, null, clock.GetUtcNow(), requireExpiry: false).ConfigureAwait(false);
+        var beacon = await BeaconAsync(
+            client, token => signer.VerifyAsync<IdentityBeacon>(token, TokenTypes.Beacon, null, null, Clock.GetUtcNow(), requireExpiry: false), each => each.IssuedAt,
+            cancellation).ConfigureAwait(false);
         var heard = Math.Max(_known, highest.Sequence ?? 0);
         if (beacon.RevocationHead < heard)
         {
@@ -114,7 +78,7 @@ internal sealed partial class RevocationWatch(
                     throw new HttpRequestException("the feed lacks what the beacon promises");
                 }
 
-                var ended = sessions.Revoke(revocation, clock.GetUtcNow());
+                var ended = sessions.Revoke(revocation, Clock.GetUtcNow());
                 LogRevoked(revocation.Kind, revocation.Id, ended);
                 _known = revocation.Sequence;
             }

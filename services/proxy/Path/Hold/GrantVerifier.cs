@@ -49,6 +49,7 @@ internal static class GrantVerifier
             : Common(claims, request, expected, now) is { } common ? common
             : now >= ends ? "is for a window that is over"
             : claims.Window.Statements.Count == 0 || claims.Window.Relations.Count == 0 ? "is for a window without a scope"
+            : !Same(AccessWindowDigest.Compute(expected.Person, expected.Connection, expected.Database, claims.Window), redeem.Digest) ? "is for another window"
             : null;
         return problem is null ? new OpenWindow(claims, redeem.Digest, ends!.Value, now) : throw new RedemptionRefusedException($"The grant {problem}.");
     }
@@ -68,6 +69,7 @@ internal static class GrantVerifier
         : now >= DateTimeOffset.FromUnixTimeSeconds(claims.ExpiresAt) ? "has expired"
         : DateTimeOffset.FromUnixTimeSeconds(claims.IssuedAt) > now + Leeway ? "lies in the future: clocks differ"
         : claims.Bootstrap ? "was given during bootstrap"
+        : claims.Removal || claims.Extends is not null ? "lets nothing run by itself"
         : claims.Approvers.Any(approver => Same(approver.Person, expected.Person)) ? "names the executor as approver"
         : claims.BreakGlass ? (GrantTerms.Cover(expected.Current, claims) ? null : "was taken by its requester alone, which the policy doesn't allow here")
         : claims.Approvers.Count == 0 ? "names no approver"

@@ -112,7 +112,7 @@ internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecide
         var redeem = new RedeemRequest(pending.Index, pending.Digest, $"{session.Id}:{operation.Number}", session.Assertion);
         try
         {
-            var expected = new RedemptionExpectation(session.Claims.Person, session.Connection, now);
+            var expected = new RedemptionExpectation(session.Claims.Person, session.Connection, session.Database, now);
             return RedeemedOperation.Of(await approvals.RedeemAsync(pending.Request, redeem, expected, cancellation).ConfigureAwait(false));
         }
         catch (RedemptionRefusedException error)
@@ -145,14 +145,16 @@ internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecide
         {
             foreach (var request in await approvals.ApprovedAsync(session.Assertion, cancellation).ConfigureAwait(false))
             {
-                if (request is not { Kind: RequestKind.AccessWindow, Window: { } window, Operations: [var described] } || !OpenWindow.Covers(window, understood.Facts)
+                if (request is not { Kind: RequestKind.AccessWindow, Window: { } window, Operations: [_] } || request.Database != session.Database || !OpenWindow.Covers(window, understood.Facts)
                     || !Terms.NoStricterThan(decision, GrantTerms.Requirements(request.AllOf)))
                 {
                     continue;
                 }
 
-                var redeem = new RedeemRequest(0, described.Digest, $"{session.Id}:window:{request.Id}", session.Assertion);
-                var expected = new RedemptionExpectation(session.Claims.Person, session.Connection, decision);
+                // Computed here, from where and who this session is: a window of another database is another window.
+                var digest = AccessWindowDigest.Compute(session.Claims.Person, session.Connection, session.Database, window);
+                var redeem = new RedeemRequest(0, digest, $"{session.Id}:window:{request.Id}", session.Assertion);
+                var expected = new RedemptionExpectation(session.Claims.Person, session.Connection, session.Database, decision);
                 try
                 {
                     var opened = await approvals.OpenWindowAsync(request.Id, redeem, expected, cancellation).ConfigureAwait(false);

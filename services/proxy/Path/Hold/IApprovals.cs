@@ -43,8 +43,9 @@ public interface IApprovals
 /// <summary>What the proxy compares a grant with.</summary>
 /// <param name="Person">Executing person.</param>
 /// <param name="Connection">Connection.</param>
+/// <param name="Database">Database at the target.</param>
 /// <param name="Current">The decision under the bundle of now: what was agreed to must be enough for it.</param>
-public sealed record RedemptionExpectation(string Person, string Connection, Decision Current);
+public sealed record RedemptionExpectation(string Person, string Connection, string Database, Decision Current);
 
 /// <summary>Proof that a grant was verified by this proxy and redeemed for the first time (I1). Made only by <see cref="IApprovals"/>' implementation in this assembly.</summary>
 public sealed class RedeemedGrant

@@ -134,7 +134,7 @@ public sealed class PostgresAhead(PostgresServices services, PostgresOptions opt
             }
 
             var masks = services.Catalogs is { } catalogs
-                ? new SessionMasks(catalogs.For(session.Connection, session.Database), access, session.Database, "countersign/gateway", name =>
+                ? new SessionMasks(catalogs.For(access.Host, access.Port, session.Database), access, session.Database, "countersign/gateway", name =>
                 {
                     session.Recording.RecordGateway(name);
                     return ValueTask.CompletedTask;

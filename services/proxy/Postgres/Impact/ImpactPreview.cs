@@ -38,6 +38,7 @@ internal sealed class ImpactPreview(TargetAccess access, string database, Action
     private const int MaxNotes = 40;
     private const int MaxNote = 1000;
     private const int MaxColumns = 60;
+    private const int MaxRules = 10;
 
     /// <summary>Finds out.</summary>
     /// <param name="questions">Operations of one request, in order.</param>
@@ -81,6 +82,9 @@ internal sealed class ImpactPreview(TargetAccess access, string database, Action
             }
         }
 
+        notes.AddRange(questions.SelectMany(question => question.Decision.Rules)
+            .Where(rule => rule is { Shadow: false, Effect: Outcome.RequireApproval, Message.Length: > 0 })
+            .Select(rule => Cut($"{rule.Policy}/{rule.Rule} holds it: {rule.Message}", MaxNote)!).Distinct(StringComparer.Ordinal).Take(MaxRules));
         return new RequestImpact(relations, rows, notes, dryRun);
     }
 
@@ -251,7 +255,7 @@ internal sealed class ImpactPreview(TargetAccess access, string database, Action
             return $"there are more than {MaxPlanned} operations";
         }
 
-        if (context is not { Count: 8 })
+        if (context is not { Count: GatewayStatement.ContextColumns })
         {
             return "the transaction has failed";
         }
@@ -264,7 +268,7 @@ internal sealed class ImpactPreview(TargetAccess access, string database, Action
         foreach (var question in questions)
         {
             var understood = question.Operation.Understood;
-            if (understood is not { Analysis: { Facts.Complete: true, Statements: [{ Opaque: false } statement] } })
+            if (understood is not { Analysis: { Facts.Complete: true, Statements: [var statement] } })
             {
                 return "it is not one statement that is understood completely";
             }
@@ -274,7 +278,7 @@ internal sealed class ImpactPreview(TargetAccess access, string database, Action
                 return "the planner knows nothing of this kind of statement";
             }
 
-            if (!statement.PureArguments || statement.Facts.ImpureFunctions.Count > 0)
+            if (statement.Opaque || !statement.PureArguments || statement.Facts.ImpureFunctions.Count > 0)
             {
                 return "it calls something that isn't known to be without effects";
             }

@@ -129,7 +129,7 @@ internal sealed class OperationTexts(PathSession session, SqlParser parser, Sess
         }
         else
         {
-            if (row.Length != 13)
+            if (row.Length != GatewayStatement.ContextColumns)
             {
                 throw new GatewayStatementFailedException("The target answered the context with another number of columns.");
             }
