@@ -32,6 +32,11 @@ internal sealed class ImpactPreview(TargetAccess access, string database, Action
     private const string Masked = "***";
     private const int MaxValue = 200;
 
+    // Columns of the context.
+    private const int Isolation = 5;
+    private const int ReadOnly = 6;
+    private const int Temporary = 7;
+
     // Within what a request may carry: an impact that is too large would cost the request.
     private const int MaxRelations = 100;
     private const int MaxRelation = 200;
@@ -104,9 +109,9 @@ internal sealed class ImpactPreview(TargetAccess access, string database, Action
             await using (connection.ConfigureAwait(false))
             {
                 var own = (await connection.RunAsync(GatewayStatement.ReadContext.Name, GatewayStatement.ReadContext.WriteQuery, cancellation).ConfigureAwait(false)).Rows;
-                if (own is not [var row] || row.Count != context.Count || row[0] != context[0] || row[1] != context[1])
+                if (own is not [var row] || !SameContext(row, context))
                 {
-                    notes.Add("There is no estimate: the session has another search_path or role than a fresh one.");
+                    notes.Add("There is no estimate: the session has another search_path, role or setting than a fresh one.");
                     return null;
                 }
 
@@ -248,6 +253,25 @@ internal sealed class ImpactPreview(TargetAccess access, string database, Action
         })];
     }
 
+    /// <summary>Everything but the transaction's modes and whether there are temporary relations, which are asked about before.</summary>
+    private static bool SameContext(IReadOnlyList<string?> own, IReadOnlyList<string?> context)
+    {
+        if (own.Count != context.Count)
+        {
+            return false;
+        }
+
+        for (var index = 0; index < own.Count; index++)
+        {
+            if (index is not (Isolation or ReadOnly or Temporary) && !string.Equals(own[index], context[index], StringComparison.Ordinal))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
     private static string? WhyNot(IReadOnlyList<ImpactQuestion> questions, IReadOnlyList<string?>? context)
     {
         if (questions.Count > MaxPlanned)
@@ -260,7 +284,7 @@ internal sealed class ImpactPreview(TargetAccess access, string database, Action
             return "the transaction has failed";
         }
 
-        if (context[7] != "false")
+        if (context.Count != GatewayStatement.ContextColumns || context[Temporary] != "false")
         {
             return "the session has temporary relations, which only it can see";
         }
