@@ -6,6 +6,7 @@ using System.IO.Pipelines;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
+using Countersign.Platform.Postgres;
 using Countersign.Recorder.Contracts;
 using Countersign.Recorder.Export;
 using Countersign.Recorder.Format;
@@ -18,7 +19,7 @@ namespace Countersign.Benchmarks.Evidence;
 
 /// <summary>
 /// What evidence costs: entries a second and processor time an entry for taking them into the log, indexing them, exporting and verifying them.
-/// Arguments: number of entries (default 200000), <c>--directory D</c>.
+/// Arguments: number of entries (default 200000), <c>--directory D</c>, <c>--postgres CONNECTION</c> to keep log and index there, in a schema that is dropped before.
 /// </summary>
 internal static class Program
 {
@@ -34,7 +35,12 @@ internal static class Program
             using var key = NoteSigner.Create("bench.example/log");
             using var sealer = new Sealer();
             var frames = Frames(count, sealer);
-            using var log = RecorderLog.Open(new LogOptions { Directory = Path.Combine(root, "log") }, key, sealer, TimeProvider.System, NullLogger.Instance, (_, _) => { });
+            using var database = Array.IndexOf(args, "--postgres") is >= 0 and var option ? Database(args[option + 1]) : null;
+            var options = new LogOptions { Directory = Path.Combine(root, "log") };
+            Directory.CreateDirectory(root);
+            using var log = database is null
+                ? RecorderLog.Open(options, key, sealer, TimeProvider.System, NullLogger.Instance, (_, _) => { })
+                : RecorderLog.Open(database, options, key, sealer, TimeProvider.System, NullLogger.Instance, (_, _) => { });
             await MeasureAsync("take in", count, async () =>
             {
                 foreach (var batch in frames)
@@ -47,7 +53,7 @@ internal static class Program
                     }
                 }
             });
-            var index = SearchIndex.Open(Path.Combine(root, "search.db"));
+            ISearchIndex index = database is null ? SearchIndex.Open(Path.Combine(root, "search.db")) : new PostgresSearchIndex(database);
             var indexer = new Indexer(index, log, NullLogger<Indexer>.Instance);
             await MeasureAsync("index", count, () =>
             {
@@ -79,6 +85,20 @@ internal static class Program
         {
             Directory.Delete(root, recursive: true);
         }
+    }
+
+    private static PostgresDatabase Database(string connection)
+    {
+        const string Schema = "countersign_bench";
+        using (var dropping = new Npgsql.NpgsqlConnection(connection))
+        {
+            dropping.Open();
+            using var drop = new Npgsql.NpgsqlCommand($"DROP SCHEMA IF EXISTS {Schema} CASCADE", dropping);
+            drop.ExecuteNonQuery();
+        }
+
+        return new PostgresDatabase(
+            new PostgresSettings { Postgres = connection, TimeoutSeconds = 60 }, Schema, [LogSchema.Component, SearchSchema.Component], NullLogger<PostgresDatabase>.Instance);
     }
 
     private static async Task MeasureAsync(string what, int count, Func<Task> run)

@@ -43,6 +43,10 @@ public sealed class PostgresSettings
         ArgumentNullException.ThrowIfNull(configuration);
         var settings = new PostgresSettings();
         configuration.GetSection(Section).Bind(settings);
+
+        // A key that is there without a value is bound as null.
+        (settings.Postgres, settings.PostgresFile) = (settings.Postgres ?? "", settings.PostgresFile ?? "");
+        (settings.Owner, settings.OwnerFile) = (settings.Owner ?? "", settings.OwnerFile ?? "");
         return settings;
     }
 

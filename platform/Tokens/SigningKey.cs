@@ -107,6 +107,23 @@ public sealed class SigningKey : IDisposable
     public byte[] SignData(ReadOnlySpan<byte> data) =>
         _ecdsa.SignData(data, HashAlgorithmName.SHA256, DSASignatureFormat.IeeeP1363FixedFieldConcatenation);
 
+    /// <summary>Derives a secret for another purpose from the private key (HKDF, RFC 5869): replicas that share the key share it, and nobody else has it.</summary>
+    /// <param name="purpose">Says what for; another purpose gives another secret.</param>
+    /// <returns>32 bytes.</returns>
+    public byte[] DeriveSecret(string purpose)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(purpose);
+        var secret = _ecdsa.ExportParameters(includePrivateParameters: true).D!;
+        try
+        {
+            return HKDF.DeriveKey(HashAlgorithmName.SHA256, secret, 32, salt: null, info: System.Text.Encoding.UTF8.GetBytes("countersign/derived/v1\n" + purpose));
+        }
+        finally
+        {
+            CryptographicOperations.ZeroMemory(secret);
+        }
+    }
+
     /// <inheritdoc/>
     public void Dispose() => _ecdsa.Dispose();
 

@@ -157,7 +157,12 @@ public sealed partial class PageTests(ServerFixture fixture) : IClassFixture<Ser
 
         private async Task<HttpResponseMessage> SendAsync(HttpRequestMessage request)
         {
-            request.Headers.Add("Cookie", string.Join("; ", _cookies.Where(cookie => cookie.Value.Length > 0).Select(cookie => $"{cookie.Key}={cookie.Value}")));
+            var cookies = string.Join("; ", _cookies.Where(cookie => cookie.Value.Length > 0).Select(cookie => $"{cookie.Key}={cookie.Value}"));
+            if (cookies.Length > 0)
+            {
+                request.Headers.Add("Cookie", cookies);
+            }
+
             var response = await _http.SendAsync(request);
             foreach (var cookie in response.Headers.TryGetValues("Set-Cookie", out var set) ? set : [])
             {

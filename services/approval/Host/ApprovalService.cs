@@ -7,6 +7,7 @@ using Countersign.Platform.Dapr;
 using Countersign.Platform.Embedded;
 using Countersign.Platform.Hosting;
 using Countersign.Platform.Ports;
+using Countersign.Platform.Postgres;
 using Countersign.Platform.Tokens;
 using Microsoft.Extensions.Options;
 
@@ -19,6 +20,7 @@ public static class ApprovalService
     public static IHostApplicationBuilder AddApprovalService(this IHostApplicationBuilder builder)
     {
         ArgumentNullException.ThrowIfNull(builder);
+        builder.AddPostgresStorage(AppIds.Approval);
         var services = builder.Services;
         var section = builder.Configuration.GetSection("Countersign:Approval");
         services.AddOptions<ApprovalOptions>().BindChecked(section).ValidateOnStart();

@@ -54,6 +54,13 @@ public sealed record Review(DateTimeOffset DueAt)
 /// <param name="At">When it was added.</param>
 public sealed record Extension(string Request, DateTimeOffset Until, DateTimeOffset At);
 
+/// <summary>An approval that was taken back: whoever's session ends by it is told by whom.</summary>
+/// <param name="Person">Person id.</param>
+/// <param name="Name">Display name at that time.</param>
+/// <param name="At">Workflow's clock.</param>
+/// <param name="Comment">May be empty.</param>
+public sealed record Revocation(string Person, string Name, DateTimeOffset At, string Comment);
+
 /// <summary>What must be told to others once the document that holds it is saved. Its id is <c>{request}:{version}</c>.</summary>
 /// <param name="Version">Version of the document that it tells about.</param>
 /// <param name="State">State then.</param>

@@ -1,48 +1,62 @@
 using System.Security.Cryptography;
 using System.Text;
 using Countersign.Identity.Persons;
+using Countersign.Platform.Ports;
 
 namespace Countersign.Identity.Credentials;
 
-/// <summary>One-time codes by which a service's web page gets the access token of somebody who logged in at the provider. Kept as hashes, in memory, for a minute.</summary>
-public sealed class LoginCodes(TimeProvider time)
+/// <summary>
+/// One-time codes by which a service's web page gets the access token of somebody who logged in at the provider. Kept as hashes for a minute, in the store: the code may
+/// come to another replica than the login did, and is good for one of them only.
+/// </summary>
+public sealed class LoginCodes(IStateStore store, TimeProvider time)
 {
     /// <summary>How long a code is good.</summary>
     public static readonly TimeSpan Lifetime = TimeSpan.FromSeconds(60);
 
     private const int Capacity = 10_000;
-    private readonly Dictionary<string, Entry> _codes = new(StringComparer.Ordinal);
+    private const string Collection = "login-codes";
+    private readonly Documents<Entry> _codes = new(store, Collection);
+    private readonly Queue<DateTimeOffset> _made = new();
 
     /// <summary>Makes a code for one service.</summary>
-    public string Create(LoginFacts facts, string audience)
+    public async ValueTask<string> CreateAsync(LoginFacts facts, string audience, CancellationToken cancellation)
     {
         var code = Ids.Random("cod_");
         var now = time.GetUtcNow();
-        lock (_codes)
+        lock (_made)
         {
-            foreach (var expired in _codes.Where(pair => pair.Value.ExpiresAt <= now).Select(pair => pair.Key).ToList())
+            while (_made.TryPeek(out var oldest) && oldest + Lifetime <= now)
             {
-                _codes.Remove(expired);
+                _made.Dequeue();
             }
 
-            if (_codes.Count >= Capacity)
+            if (_made.Count >= Capacity)
             {
                 throw new IdentityException(429, "too-many-logins", "Too many logins are under way; try again.");
             }
 
-            _codes[Hash(code)] = new Entry(facts, audience, now + Lifetime);
+            _made.Enqueue(now);
         }
 
+        await _codes.TryAddAsync(Hash(code), new Entry(facts, audience, now + Lifetime), cancellation);
         return code;
     }
 
     /// <summary>Takes a code, which then is worthless, whoever takes it.</summary>
     /// <returns>Null for a code that is unknown, used, expired or another service's.</returns>
-    public LoginFacts? Take(string code, string audience)
+    public async ValueTask<LoginFacts?> TakeAsync(string code, string audience, CancellationToken cancellation) =>
+        await _codes.TakeAsync(Hash(code), cancellation) is { } entry && entry.Audience == audience && entry.ExpiresAt > time.GetUtcNow() ? entry.Facts : null;
+
+    /// <summary>Forgets those that nobody took.</summary>
+    public async ValueTask PruneAsync(CancellationToken cancellation)
     {
-        lock (_codes)
+        await foreach (var (key, entry) in _codes.ListAsync(cancellation))
         {
-            return _codes.Remove(Hash(code), out var entry) && entry.Audience == audience && entry.ExpiresAt > time.GetUtcNow() ? entry.Facts : null;
+            if (entry.ExpiresAt <= time.GetUtcNow())
+            {
+                await _codes.DeleteAsync(key, cancellation);
+            }
         }
     }
 

@@ -26,26 +26,24 @@ public sealed class NativeLogins
     private readonly SigningKey _key;
     private readonly AuditTrail _audit;
     private readonly TimeProvider _time;
-    private readonly byte[] _mockSecret;
+    private readonly MockSecret _mockSecret;
+    private readonly ILoginExchanges _exchanges;
     private readonly IdentityMetrics _metrics;
     private readonly LoginThrottle _perName;
     private readonly LoginThrottle _perAddress;
-    private readonly Lock _gate = new();
-    private readonly Dictionary<string, LinkedListNode<Pending>> _pending = new(StringComparer.Ordinal);
-    private readonly LinkedList<Pending> _byAge = new();
-    private readonly Dictionary<string, int> _perAddressPending = new(StringComparer.Ordinal);
-
     /// <param name="credentials">Credentials.</param>
     /// <param name="persons">Persons.</param>
     /// <param name="key">Identity's key, for assertions.</param>
-    /// <param name="mockSecret">Persistent secret from which salts of unknown names are made; at least 32 bytes.</param>
+    /// <param name="exchanges">Where logins under way are kept.</param>
+    /// <param name="mockSecret">Persistent secret from which salts of unknown names are made.</param>
     /// <param name="audit">Audit trail.</param>
     /// <param name="metrics">Counts those that succeed; the others are audited.</param>
     /// <param name="time">Clock.</param>
-    public NativeLogins(AccessCredentials credentials, PersonDirectory persons, SigningKey key, byte[] mockSecret, AuditTrail audit, IdentityMetrics metrics, TimeProvider time)
+    public NativeLogins(
+        AccessCredentials credentials, PersonDirectory persons, SigningKey key, ILoginExchanges exchanges, MockSecret mockSecret, AuditTrail audit, IdentityMetrics metrics,
+        TimeProvider time)
     {
-        ArgumentOutOfRangeException.ThrowIfLessThan(mockSecret.Length, 32);
-        (_credentials, _persons, _key, _audit, _metrics, _time, _mockSecret) = (credentials, persons, key, audit, metrics, time, mockSecret);
+        (_credentials, _persons, _key, _exchanges, _audit, _metrics, _time, _mockSecret) = (credentials, persons, key, exchanges, audit, metrics, time, mockSecret);
         _perName = new LoginThrottle(burst: 30, TimeSpan.FromSeconds(1), capacity: 10_000, time);
         _perAddress = new LoginThrottle(burst: 60, TimeSpan.FromSeconds(1), capacity: 10_000, time);
     }
@@ -67,13 +65,13 @@ public sealed class NativeLogins
         }
 
         // The mock verifier is made in any case, so that making it can't be told from the time taken.
-        var mock = Mock(userName);
+        var mock = await MockAsync(userName, cancellation);
         var credential = IsPlain(userName) ? await _credentials.FindByNameAsync(userName, cancellation) : null;
         var verifier = credential?.Verifier ?? mock;
-        var pending = new Pending(
-            Ids.Random("lgn_"), userName, begin.Connection ?? "", address, proxy, credential, verifier,
-            Convert.ToBase64String(RandomNumberGenerator.GetBytes(18)), _time.GetUtcNow() + Lifetime);
-        Add(pending);
+        var pending = new LoginExchange(
+            Ids.Random("lgn_"), userName, begin.Connection ?? "", address, proxy, credential?.Id, Convert.ToBase64String(RandomNumberGenerator.GetBytes(18)),
+            _time.GetUtcNow() + Lifetime);
+        await _exchanges.AddAsync(pending, cancellation);
         return new NativeLoginChallenge(pending.Id, Convert.ToBase64String(verifier.Salt), verifier.Iterations, pending.Nonce);
     }
 
@@ -81,38 +79,45 @@ public sealed class NativeLogins
     /// <exception cref="IdentityException">401 with code <c>login-failed</c>; a better code only for whoever has proved to know the secret.</exception>
     public async ValueTask<NativeLoginResult> CompleteAsync(string loginId, CompleteNativeLogin complete, string proxy, CancellationToken cancellation)
     {
-        var pending = Take(loginId);
+        var pending = await _exchanges.TakeAsync(loginId, cancellation);
         if (pending is null || pending.Proxy != proxy || string.IsNullOrEmpty(complete.Session) || complete.Session.Length > MaxNameLength)
         {
             throw new IdentityException(401, "login-failed", "The login failed.");
         }
 
+        // Read now: what was revoked in these seconds counts. The verifier of a credential never changes.
+        var mock = await MockAsync(pending.UserName, cancellation);
+        var credential = IsPlain(pending.UserName) ? await _credentials.FindByNameAsync(pending.UserName, cancellation) : null;
+        if (credential?.Id != pending.Credential)
+        {
+            credential = null;
+        }
+
+        var verifier = credential?.Verifier ?? mock;
         var message = ScramMessages.AuthMessage(
-            complete.ClientFirstBare, complete.ServerFirst, complete.ClientFinalWithoutProof, pending.Nonce, pending.Verifier.Salt, pending.Verifier.Iterations);
+            complete.ClientFirstBare, complete.ServerFirst, complete.ClientFinalWithoutProof, pending.Nonce, verifier.Salt, verifier.Iterations);
         var proof = new byte[64];
         var isBase64 = Convert.TryFromBase64String(complete.ClientProof ?? "", proof, out var length);
-        var signature = pending.Verifier.Verify(message ?? "", isBase64 ? proof.AsSpan(0, length) : []);
-        if (signature is null || message is null || pending.Credential is null)
+        var signature = verifier.Verify(message ?? "", isBase64 ? proof.AsSpan(0, length) : []);
+        if (signature is null || message is null || credential is null)
         {
-            await RefuseAsync(pending, "login-failed", "The login failed.", cancellation);
+            await RefuseAsync(pending, credential, "login-failed", "The login failed.", cancellation);
         }
 
-        // Read again: what was revoked in these seconds counts.
-        var credential = await _credentials.FindByNameAsync(pending.UserName, cancellation);
         var now = _time.GetUtcNow();
-        if (credential is null || credential.Id != pending.Credential!.Id || credential.RevokedAt is not null)
+        if (credential!.RevokedAt is not null)
         {
-            await RefuseAsync(pending, "credential-revoked", "This credential was revoked.", cancellation);
+            await RefuseAsync(pending, credential, "credential-revoked", "This credential was revoked.", cancellation);
         }
 
-        if (credential!.ExpiresAt <= now)
+        if (credential.ExpiresAt <= now)
         {
-            await RefuseAsync(pending, "credential-expired", "This credential has expired.", cancellation);
+            await RefuseAsync(pending, credential, "credential-expired", "This credential has expired.", cancellation);
         }
 
         if (!credential.IsFor(pending.Connection))
         {
-            await RefuseAsync(pending, "connection-not-allowed", "This credential is not for this connection.", cancellation);
+            await RefuseAsync(pending, credential, "connection-not-allowed", "This credential is not for this connection.", cancellation);
         }
 
         var person = await _persons.GetAsync(credential.Person, cancellation);
@@ -124,7 +129,7 @@ public sealed class NativeLogins
 
         if (person.Disabled || (person.Kind == PersonKinds.Service && owners.TrueForAll(owner => owner.Disabled)))
         {
-            await RefuseAsync(pending, "person-disabled", "This person was disabled.", cancellation);
+            await RefuseAsync(pending, credential, "person-disabled", "This person was disabled.", cancellation);
         }
 
         var principal = await _persons.FindPrincipalAsync(credential.Principal, cancellation);
@@ -152,63 +157,21 @@ public sealed class NativeLogins
         return new NativeLoginResult(Convert.ToBase64String(signature!), _key.Sign(TokenTypes.Session, assertion));
     }
 
-    private async ValueTask RefuseAsync(Pending pending, string code, string message, CancellationToken cancellation)
+    private async ValueTask RefuseAsync(LoginExchange pending, AccessCredential? credential, string code, string message, CancellationToken cancellation)
     {
         _perName.Failed(pending.UserName);
         _perAddress.Failed(pending.Address);
         await _audit.RecordAsync(
-            "login.refused", pending.Credential?.Person ?? "", "", pending.UserName, cancellation, success: false,
+            "login.refused", credential?.Person ?? "", "", pending.UserName, cancellation, success: false,
             new Dictionary<string, string> { ["reason"] = code, ["address"] = pending.Address, ["connection"] = pending.Connection });
         throw new IdentityException(401, code, message);
     }
 
-    private ScramVerifier Mock(string userName) => new(
-        Keyed("salt", userName)[..ScramVerifier.SaltLength], ScramVerifier.DefaultIterations, Keyed("stored", userName), Keyed("server", userName));
-
-    private byte[] Keyed(string purpose, string userName) => HMACSHA256.HashData(_mockSecret, Encoding.UTF8.GetBytes($"{purpose}:{userName}"));
-
-    private void Add(Pending pending)
+    private async ValueTask<ScramVerifier> MockAsync(string userName, CancellationToken cancellation)
     {
-        lock (_gate)
-        {
-            while (_byAge.First is { } oldest && oldest.Value.ExpiresAt <= _time.GetUtcNow())
-            {
-                Remove(oldest);
-            }
-
-            var ofAddress = _perAddressPending.GetValueOrDefault(pending.Address);
-            if (_pending.Count >= Capacity || ofAddress >= CapacityPerAddress)
-            {
-                throw new IdentityException(429, "too-many-logins", "Too many logins are under way; try again.");
-            }
-
-            _perAddressPending[pending.Address] = ofAddress + 1;
-            _pending[pending.Id] = _byAge.AddLast(pending);
-        }
-    }
-
-    private Pending? Take(string loginId)
-    {
-        lock (_gate)
-        {
-            if (!_pending.TryGetValue(loginId, out var node))
-            {
-                return null;
-            }
-
-            Remove(node);
-            return node.Value.ExpiresAt > _time.GetUtcNow() ? node.Value : null;
-        }
-    }
-
-    private void Remove(LinkedListNode<Pending> node)
-    {
-        _byAge.Remove(node);
-        _pending.Remove(node.Value.Id);
-        if (--_perAddressPending[node.Value.Address] == 0)
-        {
-            _perAddressPending.Remove(node.Value.Address);
-        }
+        var secret = await _mockSecret.GetAsync(cancellation);
+        byte[] Keyed(string purpose) => HMACSHA256.HashData(secret, Encoding.UTF8.GetBytes($"{purpose}:{userName}"));
+        return new ScramVerifier(Keyed("salt")[..ScramVerifier.SaltLength], ScramVerifier.DefaultIterations, Keyed("stored"), Keyed("server"));
     }
 
     // User names of credentials are plain: anything else can't be one, and need not be looked up.
@@ -216,8 +179,4 @@ public sealed class NativeLogins
 
     private static string Address(string client)
         => System.Net.IPEndPoint.TryParse(client, out var endpoint) ? endpoint.Address.ToString() : client;
-
-    private sealed record Pending(
-        string Id, string UserName, string Connection, string Address, string Proxy, AccessCredential? Credential, ScramVerifier Verifier, string Nonce,
-        DateTimeOffset ExpiresAt);
 }

@@ -55,7 +55,7 @@ internal static class BrowserRoutes
             var signedIn = await persons.SignInAsync(who, cancellation);
             var facts = new LoginFacts(signedIn.Principal.Id, signedIn.Person.Id, who.Acr, who.Amr, who.AuthenticatedAt.ToUnixTimeSeconds());
             await audit.RecordAsync("login", signedIn.Person.Id, signedIn.Person.Name, signedIn.Principal.Id, cancellation);
-            return Results.Redirect(QueryHelpers.AddQueryString(target.AbsoluteUri, "code", codes.Create(facts, attempt.Audience)));
+            return Results.Redirect(QueryHelpers.AddQueryString(target.AbsoluteUri, "code", await codes.CreateAsync(facts, attempt.Audience, cancellation)));
         }
         catch (TokenRejectedException rejected)
         {

@@ -219,7 +219,12 @@ internal sealed partial class ControlRequests(
 
     private async ValueTask EndAsync(PendingChange pending, string state, string detail, CancellationToken cancellation)
     {
-        await _changes.ChangeAsync(pending.Request, known => known is { State: Pending } ? known with { State = state, Detail = detail } : null, cancellation);
+        if (await _changes.ChangeAsync(pending.Request, known => known is { State: Pending } ? known with { State = state, Detail = detail } : null, cancellation) is null)
+        {
+            // Another replica was faster, and has said so.
+            return;
+        }
+
         var details = Details(pending.Change, pending.Digest);
         details["request"] = pending.Request;
         details["detail"] = detail;

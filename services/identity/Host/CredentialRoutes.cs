@@ -26,6 +26,10 @@ internal static class CredentialRoutes
             => logins.BeginAsync(ask, context.GetCaller().Service!, cancellation).AsTask());
         proxy.MapPost("/native-logins/{id}", (string id, CompleteNativeLogin ask, HttpContext context, NativeLogins logins, CancellationToken cancellation)
             => logins.CompleteAsync(id, ask, context.GetCaller().Service!, cancellation).AsTask());
-        proxy.MapGet("/revocations", (long? after, RevocationFeed revocations) => revocations.After(after ?? 0));
+        proxy.MapGet("/revocations", async (long? after, RevocationFeed revocations, CancellationToken cancellation) =>
+        {
+            await revocations.CatchUpAsync(cancellation);
+            return revocations.After(after ?? 0);
+        });
     }
 }

@@ -5,8 +5,8 @@ using Countersign.Identity.Federation.DevIssuer;
 using Countersign.Identity.Persons;
 using Countersign.Platform.Hosting;
 using Countersign.Platform.Ports;
+using Countersign.Platform.Postgres;
 using Countersign.Platform.Tokens;
-using Microsoft.AspNetCore.DataProtection;
 using Microsoft.Extensions.Options;
 
 namespace Countersign.Identity.Host;
@@ -29,12 +29,12 @@ public static class IdentityService
             return builder;
         }
 
+        var isShared = builder.AddPostgresStorage(AppIds.Identity);
         services.AddSingleton(options.Provider);
         services.AddSingleton<ReturnTargets>();
         services.AddSingleton<IdentityReadiness>();
-        services.AddDataProtection();
         AddPersons(services, options);
-        AddCredentials(services, options);
+        AddCredentials(services, options, isShared);
         AddFederation(services, options);
         services.AddSingleton<Beacon>();
         services.AddSingleton<RemovalReviews>();
@@ -86,7 +86,7 @@ public static class IdentityService
             State(provider), provider.GetRequiredService<IEventBus>(), provider.GetRequiredService<IdentityMetrics>(), Time(provider)));
     }
 
-    private static void AddCredentials(IServiceCollection services, IdentityOptions options)
+    private static void AddCredentials(IServiceCollection services, IdentityOptions options, bool isShared)
     {
         services.AddSingleton(provider => new RevocationFeed(State(provider), provider.GetRequiredService<IEventBus>(), Time(provider)));
         services.AddSingleton(provider => new AccessCredentials(
@@ -95,10 +95,14 @@ public static class IdentityService
         services.AddSingleton(provider => new AccessTokens(
             State(provider), provider.GetRequiredService<PersonDirectory>(), provider.GetRequiredService<Bootstrap>(), Key(provider),
             provider.GetRequiredService<AuditTrail>(), Time(provider)));
-        services.AddSingleton(provider => new LoginCodes(Time(provider)));
+        services.AddSingleton(provider => new LoginCodes(State(provider), Time(provider)));
+        services.AddSingleton<ILoginExchanges>(provider => isShared ? new SharedLoginExchanges(State(provider), Time(provider)) : new OwnLoginExchanges(Time(provider)));
+        services.AddSingleton(provider => isShared
+            ? MockSecret.Shared(State(provider))
+            : new MockSecret(_ => ValueTask.FromResult(OwnMockSecret(Path.Combine(Path.GetFullPath(options.Data), "keys", "identity.mock")))));
         services.AddSingleton(provider => new NativeLogins(
             provider.GetRequiredService<AccessCredentials>(), provider.GetRequiredService<PersonDirectory>(), Key(provider),
-            MockSecret(Path.Combine(Path.GetFullPath(options.Data), "keys", "identity.mock")), provider.GetRequiredService<AuditTrail>(),
+            provider.GetRequiredService<ILoginExchanges>(), provider.GetRequiredService<MockSecret>(), provider.GetRequiredService<AuditTrail>(),
             provider.GetRequiredService<IdentityMetrics>(), Time(provider)));
     }
 
@@ -108,11 +112,11 @@ public static class IdentityService
         services.AddSingleton(provider => new IdTokens(options.Provider, provider.GetRequiredService<ProviderMetadata>(), Time(provider)));
         services.AddSingleton(provider => new BrowserLogin(
             options.Provider, provider.GetRequiredService<ProviderMetadata>(), provider.GetRequiredService<IdTokens>(), ProviderMetadata.CreateClient(),
-            provider.GetRequiredService<IDataProtectionProvider>(), Time(provider)));
+            new KeyedProtection(Key(provider).DeriveSecret("login cookies")), Time(provider)));
     }
 
     /// <summary>Secret behind the salts of unknown user names: kept, so that a salt doesn't change with a restart and give an unknown name away.</summary>
-    private static byte[] MockSecret(string path)
+    private static byte[] OwnMockSecret(string path)
     {
         if (!File.Exists(path))
         {

@@ -12,18 +12,23 @@ internal sealed class Beacon([FromKeyedServices(AppIds.Identity)] SigningKey key
 {
     public const string EventType = "countersign.beacon";
 
-    /// <summary>A fresh one, signed now.</summary>
-    public string Sign() => key.Sign(TokenTypes.Beacon, new IdentityBeacon(revocations.Head, time.GetUtcNow().ToUnixTimeSeconds()));
+    /// <summary>A fresh one, signed now, that knows what other replicas have revoked: a head never goes back for a proxy, whichever replica it asks.</summary>
+    public async ValueTask<string> SignAsync(CancellationToken cancellation)
+    {
+        await revocations.CatchUpAsync(cancellation);
+        return key.Sign(TokenTypes.Beacon, new IdentityBeacon(revocations.Head, time.GetUtcNow().ToUnixTimeSeconds()));
+    }
 }
 
 /// <summary>What identity does by itself: bootstrap at start, the beacon every 2 s, open changes, left-over audit events, forgetting.</summary>
 internal sealed partial class IdentityWork(
     Bootstrap bootstrap, PersonDirectory persons, RevocationFeed revocations, Beacon beacon, ControlRequests changes, RemovalReviews reviews, TrustedKeySet trustedKeys,
     AuditTrail audit, IEventBus bus,
-    AccessCredentials credentials, AccessTokens tokens, IdentityReadiness readiness, TimeProvider time, ILogger<IdentityWork> logger) : BackgroundService
+    AccessCredentials credentials, AccessTokens tokens, ILoginExchanges exchanges, LoginCodes codes, IdentityReadiness readiness, TimeProvider time, ILogger<IdentityWork> logger) : BackgroundService
 {
     private static readonly TimeSpan BeaconPeriod = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan PollPeriod = TimeSpan.FromSeconds(3);
+    private static readonly TimeSpan LoginPrunePeriod = TimeSpan.FromMinutes(1);
     private static readonly TimeSpan KeysPeriod = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan PrunePeriod = TimeSpan.FromHours(1);
 
@@ -57,12 +62,12 @@ internal sealed partial class IdentityWork(
         RepeatAsync(BeaconPeriod, "beacon", PublishBeaconAsync, stoppingToken),
         RepeatAsync(PollPeriod, "changes", FollowAsync, stoppingToken),
         RepeatAsync(KeysPeriod, "keys", trustedKeys.LookAsync, stoppingToken),
-        RepeatAsync(PrunePeriod, "prune", PruneAsync, stoppingToken));
+        RepeatAsync(PrunePeriod, "prune", PruneAsync, stoppingToken),
+        RepeatAsync(LoginPrunePeriod, "login prune", PruneLoginsAsync, stoppingToken));
 
     private async Task PublishBeaconAsync(CancellationToken cancellation)
     {
-        await revocations.CatchUpAsync(cancellation);
-        var signed = beacon.Sign();
+        var signed = await beacon.SignAsync(cancellation);
         await bus.PublishAsync(
             Topics.Identity, $"identity-beacon:{time.GetUtcNow().ToUnixTimeMilliseconds()}", Beacon.EventType, JsonSerializer.SerializeToUtf8Bytes(signed), cancellation);
     }
@@ -72,6 +77,12 @@ internal sealed partial class IdentityWork(
         await audit.FlushAsync(cancellation);
         await changes.PollAsync(cancellation);
         await reviews.PollAsync(cancellation);
+    }
+
+    private async Task PruneLoginsAsync(CancellationToken cancellation)
+    {
+        await exchanges.PruneAsync(cancellation);
+        await codes.PruneAsync(cancellation);
     }
 
     private async Task PruneAsync(CancellationToken cancellation)

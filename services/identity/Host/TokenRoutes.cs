@@ -39,7 +39,7 @@ internal static class TokenRoutes
             options.DevIssuer.Enabled && provider.Issuer == Federation.DevIssuer.DevIssuerService.IssuerOf(options.BaseUrl)));
         // A login code is the one grant of a service: CallingServiceAsync.
         group.MapPost("/v1/tokens", ExchangeAsync).IsCalledBy(AppIds.Approval);
-        group.MapGet("/v1/beacon", (Beacon beacon) => Results.Json(beacon.Sign())).RequireCaller(
+        group.MapGet("/v1/beacon", async (Beacon beacon, CancellationToken cancellation) => Results.Json(await beacon.SignAsync(cancellation))).RequireCaller(
             AppIds.Identity, Callers.Services, AppIds.Proxy, AppIds.Approval, AppIds.Policy, AppIds.Recorder);
     }
 
@@ -69,7 +69,7 @@ internal static class TokenRoutes
 
     private static async Task<IResult> CodeAsync(TokenRequest ask, string service, LoginCodes codes, AccessTokens tokens, CancellationToken cancellation)
     {
-        var facts = codes.Take(ask.Code ?? "", service) ?? throw new IdentityException(400, "login-code-rejected", "The login took too long, or was used already. Log in again.");
+        var facts = await codes.TakeAsync(ask.Code ?? "", service, cancellation) ?? throw new IdentityException(400, "login-code-rejected", "The login took too long, or was used already. Log in again.");
         return Results.Ok(await tokens.AccessAsync(facts, service, cancellation));
     }
 

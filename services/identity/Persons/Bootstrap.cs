@@ -29,9 +29,18 @@ public sealed class Bootstrap(IStateStore store, string path)
         var state = await _states.FindAsync(Key, cancellation);
         if (state?.First is null)
         {
-            if (!File.Exists(path))
+            // One token for all replicas: the one that notes it first writes it, and any of them takes it. Where its file was lost, the same host makes another.
+            if (File.Exists(path))
             {
-                Write(Ids.Base32(52));
+                await IssueAsync(ReadToken(), cancellation);
+            }
+            else if (state?.Issued is null || state.IssuedBy == Here)
+            {
+                var token = Ids.Base32(52);
+                if (await IssueAsync(token, cancellation))
+                {
+                    Write(token);
+                }
             }
 
             return BootstrapStart.Waiting;
@@ -49,7 +58,8 @@ public sealed class Bootstrap(IStateStore store, string path)
             return BootstrapStart.Used;
         }
 
-        await _states.ChangeAsync(Key, known => known is null || known.Reopened ? null : known with { Reopened = true }, cancellation);
+        await _states.ChangeAsync(
+            Key, known => known is null || (known.Reopened && known.Issued == Hash(token)) ? null : known with { Reopened = true, Issued = Hash(token), IssuedBy = Here }, cancellation);
         return BootstrapStart.Reopened;
     }
 
@@ -60,10 +70,8 @@ public sealed class Bootstrap(IStateStore store, string path)
     /// <exception cref="IdentityException">Closed, or the wrong token.</exception>
     public async ValueTask UseAsync(string token, string person, CancellationToken cancellation)
     {
-        var expected = ReadToken();
-        // Compared even where there is none, so that the answer takes as long.
-        var matches = CryptographicOperations.FixedTimeEquals(
-            SHA256.HashData(Encoding.UTF8.GetBytes(token)), SHA256.HashData(Encoding.UTF8.GetBytes(expected ?? "")));
+        // The file of this host, else the token that another replica's host has.
+        var own = ReadToken() is { } written ? Hash(written) : null;
         var used = await _states.ChangeAsync(
             Key,
             known =>
@@ -73,7 +81,10 @@ public sealed class Bootstrap(IStateStore store, string path)
                     throw new IdentityException(409, "bootstrap-closed", "The first person is there already. Reopening needs the host.");
                 }
 
-                if (expected is null || !matches)
+                // Compared even where there is none, so that the answer takes as long.
+                var expected = own ?? known?.Issued;
+                var matches = CryptographicOperations.FixedTimeEquals(Encoding.ASCII.GetBytes(Hash(token)), Encoding.ASCII.GetBytes(expected ?? Hash("")));
+                if (expected is null || !matches || token.Length < MinTokenLength)
                 {
                     throw new IdentityException(403, "bootstrap-token-wrong", "This is not the bootstrap token.");
                 }
@@ -96,6 +107,26 @@ public sealed class Bootstrap(IStateStore store, string path)
     /// <param name="cancellation">Cancels the wait.</param>
     public async ValueTask CloseAsync(string enrolled, CancellationToken cancellation)
         => await _states.ChangeAsync(Key, known => known is null || known.Closed || known.First == enrolled ? null : known with { Closed = true }, cancellation);
+
+    private string Here => $"{Environment.MachineName}:{System.IO.Path.GetFullPath(path)}";
+
+    // False where another replica has made one meanwhile.
+    private async ValueTask<bool> IssueAsync(string? token, CancellationToken cancellation)
+    {
+        if (token is null)
+        {
+            return false;
+        }
+
+        var mine = Hash(token);
+        var seen = (await _states.FindAsync(Key, cancellation))?.Issued;
+        return seen == mine || await _states.ChangeAsync(
+            Key,
+            known => known?.First is not null || known?.Issued != seen
+                ? null
+                : (known ?? new BootstrapState(null, Closed: false, UsedToken: null, Reopened: false)) with { Issued = mine, IssuedBy = Here },
+            cancellation) is not null;
+    }
 
     private static string Hash(string token) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(token)));
 
@@ -129,7 +160,14 @@ public sealed class Bootstrap(IStateStore store, string path)
         File.Move(temporary, path, overwrite: true);
     }
 
-    private sealed record BootstrapState(string? First, bool Closed, string? UsedToken, bool Reopened);
+    private sealed record BootstrapState(string? First, bool Closed, string? UsedToken, bool Reopened)
+    {
+        /// <summary>Hash of the token that waits in a file of one of the replicas' hosts.</summary>
+        public string? Issued { get; init; }
+
+        /// <summary>Which host that is.</summary>
+        public string? IssuedBy { get; init; }
+    }
 }
 
 /// <summary>What bootstrap found at start.</summary>

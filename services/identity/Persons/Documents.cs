@@ -45,6 +45,10 @@ public sealed class Documents<T>(IStateStore store, string collection)
         throw new PortUnavailableException($"{collection} changes too often");
     }
 
+    /// <summary>Takes one out: of several that want it, one gets it.</summary>
+    public async ValueTask<T?> TakeAsync(string key, CancellationToken cancellation)
+        => await store.GetAsync(collection, key, cancellation) is { } item && await store.TryDeleteAsync(collection, key, item.ETag, cancellation) ? Read(item) : null;
+
     /// <summary>Deletes one, whatever it holds.</summary>
     public async ValueTask DeleteAsync(string key, CancellationToken cancellation)
     {

@@ -6,8 +6,8 @@ using Countersign.Policy.Contracts;
 namespace Countersign.Policy.Bundles;
 
 /// <summary>
-/// Bundles of the service in its state store. <c>bundles/{version}</c> are envelopes; <c>bundle-head/current</c> says which is in force: writing it
-/// is the moment a bundle comes into force, all of it or nothing.
+/// Bundles of the service in its state store. <c>bundles/{version}-{digest}</c> are envelopes; <c>bundle-head/current</c> says which is in force: writing it
+/// is the moment a bundle comes into force, all of it or nothing, and of several replicas that try at once one succeeds.
 /// </summary>
 public sealed class BundleStore(IStateStore store)
 {
@@ -30,11 +30,16 @@ public sealed class BundleStore(IStateStore store)
             return null;
         }
 
-        var item = await store.GetAsync(Bundles, Key(head.Mark.Version), cancellation).ConfigureAwait(false)
+        // By its version alone: as it was kept before replicas shared a store.
+        var item = await store.GetAsync(Bundles, Key(head.Mark), cancellation).ConfigureAwait(false)
+            ?? await store.GetAsync(Bundles, head.Mark.Version.ToString("D19", CultureInfo.InvariantCulture), cancellation).ConfigureAwait(false)
             ?? throw new InvalidDataException($"Bundle {head.Mark.Version} is in force but is not in the store.");
         var envelope = JsonSerializer.Deserialize<BundleEnvelope>(item.Value.Span, Json) ?? throw new InvalidDataException("The bundle in the store is empty.");
         return (head.Mark, envelope);
     }
+
+    /// <summary>What is in force; null before the first one.</summary>
+    public async ValueTask<BundleMark?> MarkAsync(CancellationToken cancellation) => (await HeadAsync(cancellation).ConfigureAwait(false))?.Mark;
 
     /// <summary>Puts an envelope into force, if what is in force is still what it was made from.</summary>
     /// <param name="mark">Version and digest of the new one.</param>
@@ -51,11 +56,11 @@ public sealed class BundleStore(IStateStore store)
             return false;
         }
 
-        // One that is there already was written by an attempt that didn't get as far as the head: it was never in force.
+        // One that is there already is the same bundle, by an attempt that didn't get as far as the head, or by another replica that is at it: either envelope is good.
         var value = JsonSerializer.SerializeToUtf8Bytes(envelope, Json);
-        var present = await store.GetAsync(Bundles, Key(mark.Version), cancellation).ConfigureAwait(false);
-        return await store.TrySaveAsync(Bundles, Key(mark.Version), value, present?.ETag, cancellation).ConfigureAwait(false)
-            && await store.TrySaveAsync(Heads, Current, JsonSerializer.SerializeToUtf8Bytes(mark, Json), head?.ETag, cancellation).ConfigureAwait(false);
+        var present = await store.GetAsync(Bundles, Key(mark), cancellation).ConfigureAwait(false);
+        await store.TrySaveAsync(Bundles, Key(mark), value, present?.ETag, cancellation).ConfigureAwait(false);
+        return await store.TrySaveAsync(Heads, Current, JsonSerializer.SerializeToUtf8Bytes(mark, Json), head?.ETag, cancellation).ConfigureAwait(false);
     }
 
     private async ValueTask<(BundleMark Mark, string ETag)?> HeadAsync(CancellationToken cancellation)
@@ -64,5 +69,6 @@ public sealed class BundleStore(IStateStore store)
         return item is null ? null : (JsonSerializer.Deserialize<BundleMark>(item.Value.Span, Json) ?? throw new InvalidDataException("The head of the bundles is empty."), item.ETag);
     }
 
-    private static string Key(long version) => version.ToString("D19", CultureInfo.InvariantCulture);
+    // With the digest: another bundle that wants to become the same version must not overwrite one that is about to be in force.
+    private static string Key(BundleMark mark) => $"{mark.Version.ToString("D19", CultureInfo.InvariantCulture)}-{mark.Digest}";
 }

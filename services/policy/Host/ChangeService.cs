@@ -54,6 +54,7 @@ internal sealed partial class ChangeService(
         await _one.WaitAsync(cancellation);
         try
         {
+            await state.RefreshAsync(cancellation);
             if (await changes.FindOpenAsync(requestId, cancellation) is { } change)
             {
                 await ProcessAsync(change, cancellation);
@@ -189,12 +190,25 @@ internal sealed partial class ChangeService(
             CreatedAt = now,
             Removal = request.AtOnce ? asked.Request.Grant ?? throw new PortUnavailableException("Approval gave no grant for a change that takes access away.") : null,
         };
-        await changes.AddAsync(change, cancellation);
+        change = await changes.AddAsync(change, cancellation);
         LogAsked(change.RequestId, change.Version);
         change = await TellRequestAsync(change, cancellation);
         if (request.AtOnce)
         {
-            await ProcessAsync(change, cancellation);
+            try
+            {
+                await ProcessAsync(change, cancellation);
+            }
+            catch (PortUnavailableException)
+            {
+                // Another replica may have been faster: then it is in force all the same.
+                await state.RefreshAsync(cancellation);
+                if (state.Current?.Mark != new BundleMark(change.Version, digest))
+                {
+                    throw;
+                }
+            }
+
             return state.Current?.Mark == new BundleMark(change.Version, digest)
                 ? new PolicyChangeResult(change.RequestId, digest, bundle.Version, diff, change.Link, InForce: true)
                 : throw new ProblemException(409, "not-in-force", (await changes.FindAsync(change.RequestId, cancellation))?.Problem ?? "It could not be put into force.");
@@ -280,8 +294,13 @@ internal sealed partial class ChangeService(
 
         if (!await bundles.TryActivateAsync(next.Mark, next.Envelope, change.BaseVersion, cancellation))
         {
-            await EndAsync(Superseded(change), cancellation);
-            return;
+            // Another replica was faster, with this very bundle or with another.
+            await state.RefreshAsync(cancellation);
+            if (state.Current?.Mark != next.Mark)
+            {
+                await EndAsync(Superseded(change), cancellation);
+                return;
+            }
         }
 
         state.Set(next);
@@ -292,7 +311,7 @@ internal sealed partial class ChangeService(
     /// <summary>Writes the end down, tells it, and only then forgets the change: a crash in between tells it again, with the same ids.</summary>
     private async ValueTask EndAsync(ChangeDocument change, CancellationToken cancellation)
     {
-        await changes.SaveAsync(change, cancellation);
+        change = await changes.SaveAsync(change, cancellation);
         await audit.EndedAsync(change, cancellation);
         await changes.EndAsync(change, cancellation);
         LogEnded(change.RequestId, change.State);
@@ -305,9 +324,15 @@ internal sealed partial class ChangeService(
             return change;
         }
 
-        change = change with { RequestTold = true };
-        await changes.SaveAsync(change, cancellation);
-        return change;
+        try
+        {
+            return await changes.SaveAsync(change with { RequestTold = true }, cancellation);
+        }
+        catch (PortUnavailableException)
+        {
+            // Another replica has told it too, with the same id.
+            return await changes.FindOpenAsync(change.RequestId, cancellation) ?? change;
+        }
     }
 
     private async ValueTask<bool> TellAsync(Func<ValueTask> tell)

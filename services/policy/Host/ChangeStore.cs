@@ -31,6 +31,10 @@ internal sealed record ChangeDocument
     /// <summary>Whether others were told that it was asked for.</summary>
     public bool RequestTold { get; init; }
 
+    /// <summary>Version of the document that was read: what another replica has written meanwhile is never overwritten.</summary>
+    [JsonIgnore]
+    public string? ETag { get; init; }
+
     [JsonIgnore]
     public PolicyChangeView View => new(RequestId, State, Digest, Version, BaseVersion, Diff, Link, Name, Reason, CreatedAt, Problem);
 }
@@ -50,32 +54,31 @@ internal sealed class ChangeStore([FromKeyedServices(AppIds.Policy)] IStateStore
     private const string Ended = "changes-ended";
     private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web) { RespectNullableAnnotations = true };
 
-    public async ValueTask AddAsync(ChangeDocument change, CancellationToken cancellation)
+    public async ValueTask<ChangeDocument> AddAsync(ChangeDocument change, CancellationToken cancellation)
     {
         if (!await store.TrySaveAsync(Open, change.RequestId, Bytes(change), null, cancellation))
         {
             throw new InvalidOperationException($"There is a change {change.RequestId} already.");
         }
+
+        return await WithETagAsync(change, cancellation);
     }
 
-    /// <summary>Replaces an open change. Only one process and one lock write them, so that an etag mismatch is a fault.</summary>
-    public async ValueTask SaveAsync(ChangeDocument change, CancellationToken cancellation)
-    {
-        var item = await store.GetAsync(Open, change.RequestId, cancellation);
-        if (!await store.TrySaveAsync(Open, change.RequestId, Bytes(change), item?.ETag, cancellation))
-        {
-            throw new PortUnavailableException($"Somebody else writes the change {change.RequestId}.");
-        }
-    }
+    /// <summary>Replaces an open change, as it was read.</summary>
+    /// <exception cref="PortUnavailableException">Another replica was faster: it does what is to be done.</exception>
+    public async ValueTask<ChangeDocument> SaveAsync(ChangeDocument change, CancellationToken cancellation) =>
+        change.ETag is { } etag && await store.TrySaveAsync(Open, change.RequestId, Bytes(change), etag, cancellation)
+            ? await WithETagAsync(change, cancellation)
+            : throw Faster(change);
 
     /// <summary>Nothing is left to do: moves the change to the ended ones.</summary>
     public async ValueTask EndAsync(ChangeDocument change, CancellationToken cancellation)
     {
         var ended = await store.GetAsync(Ended, change.RequestId, cancellation);
         await store.TrySaveAsync(Ended, change.RequestId, Bytes(change with { Payload = "", Removal = null }), ended?.ETag, cancellation);
-        if (await store.GetAsync(Open, change.RequestId, cancellation) is { } open)
+        if (change.ETag is { } etag)
         {
-            await store.TryDeleteAsync(Open, change.RequestId, open.ETag, cancellation);
+            await store.TryDeleteAsync(Open, change.RequestId, etag, cancellation);
         }
     }
 
@@ -95,8 +98,14 @@ internal sealed class ChangeStore([FromKeyedServices(AppIds.Policy)] IStateStore
         return [.. changes.OrderBy(change => change.CreatedAt)];
     }
 
+    private async ValueTask<ChangeDocument> WithETagAsync(ChangeDocument change, CancellationToken cancellation) =>
+        await store.GetAsync(Open, change.RequestId, cancellation) is { } item && item.Value.Span.SequenceEqual(Bytes(change)) ? change with { ETag = item.ETag } : throw Faster(change);
+
+    private static PortUnavailableException Faster(ChangeDocument change) => new($"Another replica looks after the change {change.RequestId}.");
+
     private static byte[] Bytes(ChangeDocument change) => JsonSerializer.SerializeToUtf8Bytes(change, Json);
 
-    private static ChangeDocument? Read(StateItem? item) =>
-        item is null ? null : JsonSerializer.Deserialize<ChangeDocument>(item.Value.Span, Json) ?? throw new InvalidDataException($"The change {item.Key} is empty.");
+    private static ChangeDocument? Read(StateItem? item) => item is null
+        ? null
+        : (JsonSerializer.Deserialize<ChangeDocument>(item.Value.Span, Json) ?? throw new InvalidDataException($"The change {item.Key} is empty.")) with { ETag = item.ETag };
 }

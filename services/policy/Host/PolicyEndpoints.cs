@@ -16,6 +16,11 @@ internal static class PolicyEndpoints
     public static void Map(IEndpointRouteBuilder app)
     {
         var api = app.MapGroup("/policy/v1");
+        api.AddEndpointFilter(async (context, next) =>
+        {
+            await context.HttpContext.RequestServices.GetRequiredService<PolicyState>().RefreshAsync(context.HttpContext.RequestAborted);
+            return await next(context);
+        });
         api.MapGet("/bundle", (PolicyState state) => Current(state) is { } current
                 ? Results.Json(current.Envelope, Json)
                 : Problems.Result(404, "no-bundle", "No policy bundle is in force yet."))

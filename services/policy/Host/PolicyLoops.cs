@@ -17,14 +17,15 @@ internal sealed partial class BeaconLoop(
         using var timer = new PeriodicTimer(TimeSpan.FromSeconds(options.Value.BeaconSeconds), clock);
         do
         {
-            // A service that doesn't know what is in force must not promise that it does.
-            if (state.Unusable is not null)
-            {
-                continue;
-            }
-
             try
             {
+                // A service that doesn't know what is in force must not promise that it does.
+                await state.RefreshAsync(stoppingToken);
+                if (state.Unusable is not null)
+                {
+                    continue;
+                }
+
                 var now = clock.GetUtcNow();
                 var beacon = JsonSerializer.SerializeToUtf8Bytes(signer.Beacon(state.Version, now));
                 await bus.PublishAsync(Topics.Policy, $"policy-beacon:{now.ToUnixTimeMilliseconds()}", EventType, beacon, stoppingToken);

@@ -1,5 +1,6 @@
 using Countersign.Platform.Hosting;
 using Countersign.Platform.Ports;
+using Countersign.Platform.Postgres;
 using Countersign.Platform.Tokens;
 using Countersign.Policy.Bundles;
 using Microsoft.Extensions.Options;
@@ -13,6 +14,7 @@ public static class PolicyService
     public static IHostApplicationBuilder AddPolicyService(this IHostApplicationBuilder builder)
     {
         ArgumentNullException.ThrowIfNull(builder);
+        builder.AddPostgresStorage(AppIds.Policy);
         var services = builder.Services;
         services.AddOptions<PolicyOptions>().BindChecked(builder.Configuration.GetSection("Countersign:Policy")).ValidateOnStart();
         services.AddSingleton<IValidateOptions<PolicyOptions>, PolicyOptionsCheck>();

@@ -18,6 +18,7 @@ internal sealed record InForce(BundleMark Mark, BundleEnvelope Envelope, Bundle 
 /// <summary>What is in force now. Swapped as a whole; null before the first bundle.</summary>
 internal sealed partial class PolicyState(BundleStore store, ILogger<PolicyState> logger) : IHostedService
 {
+    private readonly Lock _gate = new();
     private volatile InForce? _current;
     private volatile string? _unusable = "The bundle in force has not been read yet.";
 
@@ -30,18 +31,53 @@ internal sealed partial class PolicyState(BundleStore store, ILogger<PolicyState
 
     public void Set(InForce current)
     {
-        _current = current;
-        _unusable = null;
+        lock (_gate)
+        {
+            if (_current is null || _current.Mark.Version < current.Mark.Version)
+            {
+                _current = current;
+            }
+
+            _unusable = null;
+        }
     }
 
     public async Task StartAsync(CancellationToken cancellationToken)
     {
+        await LoadAsync(cancellationToken);
+        if (_current is { } current)
+        {
+            LogInForce(current.Mark.Version);
+        }
+    }
+
+    /// <summary>Takes over what another replica has put into force. Asked before every answer: an old bundle must not be given out as the current one.</summary>
+    /// <exception cref="PortUnavailableException">The store can't be reached.</exception>
+    public async ValueTask RefreshAsync(CancellationToken cancellation)
+    {
+        var mark = await store.MarkAsync(cancellation);
+        if (mark == _current?.Mark && _unusable is null)
+        {
+            return;
+        }
+
+        if ((mark?.Version ?? 0) < Version)
+        {
+            // A restored backup: what was denied since then would be allowed again.
+            _unusable = $"The store went back from version {Version} to {mark?.Version ?? 0}.";
+            return;
+        }
+
+        await LoadAsync(cancellation);
+    }
+
+    private async Task LoadAsync(CancellationToken cancellation)
+    {
         try
         {
-            if (await store.CurrentAsync(cancellationToken) is { } current)
+            if (await store.CurrentAsync(cancellation) is { } current)
             {
                 Set(InForce.Of(current.Mark, current.Envelope));
-                LogInForce(current.Mark.Version);
             }
 
             _unusable = null;

@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Http.Json;
 using System.Text.Json;
 using Countersign.Approval.Contracts;
+using Countersign.Identity.Contracts;
 using Countersign.Platform.Ports;
 using Countersign.Platform.Tokens;
 using Countersign.Policy.Bundles;
@@ -308,7 +309,7 @@ public sealed class PolicyServiceTests
     {
         await using var world = await PolicyWorld.StartAsync();
         await ActivateAsync(world, First);
-        world.Forge = (_, claims) => claims with { InEffect = false };
+        world.Forge = (_, claims) => claims with { Removal = false };
         using var response = await world.SendAsync(world.Person("alice"), HttpMethod.Post, "/policy/v1/changes", new PolicyChangeRequest { RemovedConnections = ["shop"], AtOnce = true });
         Assert.Equal(HttpStatusCode.Conflict, response.StatusCode);
         Assert.Equal(1, (await world.GetAsync<PolicyDocumentsInForce>(world.Person("alice"), "/policy/v1/documents")).Version);

@@ -33,7 +33,7 @@ internal sealed class PolicyWorld : IAsyncDisposable
         _app = app;
     }
 
-    public ConcurrentDictionary<string, RequestView> Requests { get; } = new();
+    public ConcurrentDictionary<string, RequestView> Requests { get; private init; } = new();
     public ConcurrentQueue<CreateRequest> Asked { get; } = new();
     public ConcurrentQueue<AuditEvent> Audit { get; } = new();
     public ConcurrentQueue<BusEvent> PolicyEvents { get; } = new();
@@ -51,13 +51,31 @@ internal sealed class PolicyWorld : IAsyncDisposable
 
     public IServiceProvider Services => _app.Services;
 
-    public static async Task<PolicyWorld> StartAsync(string? directory = null, ConcurrentDictionary<string, RequestView>? requests = null)
+    /// <summary>Starts a replica: of the same store, with the same keys, beside the same approval service.</summary>
+    public static async Task<PolicyWorld> StartReplicaAsync(string storage, PolicyWorld? first = null)
+    {
+        var directory = Directory.CreateTempSubdirectory("cs-policy-").FullName;
+        if (first is not null)
+        {
+            var keys = Directory.CreateDirectory(Path.Combine(directory, "keys"), UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute).FullName;
+            foreach (var file in Directory.GetFiles(Path.Combine(first._directory, "keys")))
+            {
+                File.Copy(file, Path.Combine(keys, Path.GetFileName(file)));
+            }
+        }
+
+        return await StartAsync(directory, null, storage, first?.Requests);
+    }
+
+    public static async Task<PolicyWorld> StartAsync(
+        string? directory = null, ConcurrentDictionary<string, RequestView>? requests = null, string? storage = null, ConcurrentDictionary<string, RequestView>? shared = null)
     {
         directory ??= Directory.CreateTempSubdirectory("cs-policy-").FullName;
         var builder = WebApplication.CreateSlimBuilder();
         builder.Configuration["Countersign:Policy:PollSeconds"] = "0.1";
         builder.Configuration["Countersign:Policy:BeaconSeconds"] = "0.1";
         builder.Configuration["urls"] = "http://127.0.0.1:0";
+        builder.Configuration["Countersign:Storage:Postgres"] = storage;
         builder.Logging.ClearProviders();
         builder.AddCountersignHosting("policy-test");
         builder.AddEmbeddedPlatform(directory);
@@ -74,7 +92,7 @@ internal sealed class PolicyWorld : IAsyncDisposable
             return ValueTask.CompletedTask;
         }));
         var app = builder.Build();
-        world = new PolicyWorld(directory, app);
+        world = new PolicyWorld(directory, app) { Requests = shared ?? new ConcurrentDictionary<string, RequestView>() };
         foreach (var request in requests ?? [])
         {
             world.Requests[request.Key] = request.Value;

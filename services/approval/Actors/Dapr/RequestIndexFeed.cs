@@ -48,6 +48,6 @@ internal sealed partial class RequestIndexFeed(
         }
     }
 
-    [LoggerMessage(2524, LogLevel.Warning, "Lists may lack what other instances did")]
+    [LoggerMessage(2544, LogLevel.Warning, "Lists may lack what other instances did")]
     private partial void LogBehind(Exception error);
 }

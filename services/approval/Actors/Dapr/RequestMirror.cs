@@ -46,7 +46,7 @@ internal sealed partial class RequestMirror([FromKeyedServices(AppIds.Approval)]
     /// <summary>Effects that begin with the copy.</summary>
     public IEffects<RequestDocument, RequestEffect> Before(IEffects<RequestDocument, RequestEffect> effects) => new Mirrored(this, effects);
 
-    [LoggerMessage(2523, LogLevel.Warning, "The copy of {Request} for lists could not be written and is behind")]
+    [LoggerMessage(2543, LogLevel.Warning, "The copy of {Request} for lists could not be written and is behind")]
     private partial void LogBehind(Exception error, string request);
 
     private sealed class Mirrored(RequestMirror mirror, IEffects<RequestDocument, RequestEffect> effects) : IEffects<RequestDocument, RequestEffect>

@@ -57,7 +57,7 @@ internal sealed partial class ActorDesk(ActorSeal seal, IWorkflowHost workflows,
     [LoggerMessage(2541, LogLevel.Error, "A message to {Type} {Id} did not come from approval and was refused: {Reason}")]
     private partial void LogForeign(string type, string id, string reason);
 
-    [LoggerMessage(2522, LogLevel.Information, "What is left to do in {Type} {Id} waits for its next turn: {Reason}")]
+    [LoggerMessage(2542, LogLevel.Information, "What is left to do in {Type} {Id} waits for its next turn: {Reason}")]
     private partial void LogLeft(string type, string id, string reason);
 }
 

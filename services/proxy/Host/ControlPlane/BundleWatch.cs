@@ -45,7 +45,7 @@ internal sealed partial class BundleWatch(
         var client = clients.Create(AppIds.Policy);
         var signer = await keys.GetAsync(AppIds.Policy, cancellation).ConfigureAwait(false);
         var beacon = await BeaconAsync(
-            client, token => signer.VerifyAsync<PolicyBeacon>(token, TokenTypes.Beacon, null, null, clock.GetUtcNow(), requireExpiry: false), each => each.IssuedAt,
+            client, token => signer.VerifyAsync<PolicyBeacon>(token, TokenTypes.Beacon, null, null, Clock.GetUtcNow(), requireExpiry: false), each => each.IssuedAt,
             cancellation).ConfigureAwait(false);
         if (beacon.Version < (highest.Mark?.Version ?? 0))
         {
@@ -65,7 +65,7 @@ internal sealed partial class BundleWatch(
     {
         var envelope = await client.GetFromJsonAsync<BundleEnvelope>("v1/bundle", TokenJson.Options, cancellation).ConfigureAwait(false)
             ?? throw new JsonException("empty answer");
-        var verified = await _verifier.VerifyAsync(envelope, highest.Mark, clock.GetUtcNow(), cancellation).ConfigureAwait(false);
+        var verified = await _verifier.VerifyAsync(envelope, highest.Mark, Clock.GetUtcNow(), cancellation).ConfigureAwait(false);
         var engine = PolicyEngine.Compile(verified.Bundle);
         highest.Raise(verified.Mark);
         var inForce = new BundleInForce(engine, verified.Bundle.Connections.ToDictionary(each => each.Name, StringComparer.Ordinal));

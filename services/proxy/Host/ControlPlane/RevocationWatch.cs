@@ -37,7 +37,7 @@ internal sealed partial class RevocationWatch(
         var client = clients.Create(AppIds.Identity);
         var signer = await keys.GetAsync(AppIds.Identity, cancellation).ConfigureAwait(false);
         var beacon = await BeaconAsync(
-            client, token => signer.VerifyAsync<IdentityBeacon>(token, TokenTypes.Beacon, null, null, clock.GetUtcNow(), requireExpiry: false), each => each.IssuedAt,
+            client, token => signer.VerifyAsync<IdentityBeacon>(token, TokenTypes.Beacon, null, null, Clock.GetUtcNow(), requireExpiry: false), each => each.IssuedAt,
             cancellation).ConfigureAwait(false);
         var heard = Math.Max(_known, highest.Sequence ?? 0);
         if (beacon.RevocationHead < heard)
@@ -78,7 +78,7 @@ internal sealed partial class RevocationWatch(
                     throw new HttpRequestException("the feed lacks what the beacon promises");
                 }
 
-                var ended = sessions.Revoke(revocation, clock.GetUtcNow());
+                var ended = sessions.Revoke(revocation, Clock.GetUtcNow());
                 LogRevoked(revocation.Kind, revocation.Id, ended);
                 _known = revocation.Sequence;
             }
