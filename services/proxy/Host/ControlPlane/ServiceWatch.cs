@@ -50,6 +50,9 @@ internal abstract class ServiceWatch(string news, TimeSpan askEvery, TimeProvide
         return ValueTask.CompletedTask;
     }
 
+    /// <summary>Clock.</summary>
+    protected TimeProvider Clock => time;
+
     public override void Dispose()
     {
         _doorbell.Dispose();
