@@ -17,11 +17,14 @@ public sealed class SqliteStateStore : IStateStore, IDisposable
         INSERT OR IGNORE INTO counter VALUES (1, 0);
         """;
 
+    private static readonly TimeSpan CloseTimeout = TimeSpan.FromSeconds(10);
+
     // One writer and one reader: SQLite has a single writer anyway, and in WAL mode a reader doesn't wait for its fsync.
     private readonly SemaphoreSlim _writing = new(1, 1);
     private readonly SemaphoreSlim _reading = new(1, 1);
     private readonly SqliteConnection _writer;
     private readonly SqliteConnection _reader;
+    private bool _isClosed;
 
     /// <summary>Opens or makes the file.</summary>
     /// <param name="path">Path of the database file.</param>
@@ -50,6 +53,7 @@ public sealed class SqliteStateStore : IStateStore, IDisposable
         await _reading.WaitAsync(cancellation);
         try
         {
+            RequireOpen();
             using var command = _reader.CreateCommand();
             command.CommandText = "SELECT value, version FROM items WHERE collection = $collection AND key = $key";
             command.Parameters.AddWithValue("$collection", collection);
@@ -106,6 +110,7 @@ public sealed class SqliteStateStore : IStateStore, IDisposable
         await _reading.WaitAsync(cancellation);
         try
         {
+            RequireOpen();
             using var command = _reader.CreateCommand();
             command.CommandText = "SELECT key, value, version FROM items WHERE collection = $collection";
             command.Parameters.AddWithValue("$collection", collection);
@@ -136,10 +141,33 @@ public sealed class SqliteStateStore : IStateStore, IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        _reader.Dispose();
-        _writer.Dispose();
-        _reading.Dispose();
-        _writing.Dispose();
+        // Not in the middle of a write of somebody who is still at it while the host goes down.
+        var (canWrite, canRead) = (_writing.Wait(CloseTimeout), _reading.Wait(CloseTimeout));
+        if (!_isClosed)
+        {
+            _isClosed = true;
+            _reader.Dispose();
+            _writer.Dispose();
+        }
+
+        // Whoever still waits finds it closed.
+        if (canRead)
+        {
+            _reading.Release();
+        }
+
+        if (canWrite)
+        {
+            _writing.Release();
+        }
+    }
+
+    private void RequireOpen()
+    {
+        if (_isClosed)
+        {
+            throw new PortUnavailableException("the state store is closed");
+        }
     }
 
     private async ValueTask<bool> WriteAsync(
@@ -148,6 +176,7 @@ public sealed class SqliteStateStore : IStateStore, IDisposable
         await _writing.WaitAsync(cancellation);
         try
         {
+            RequireOpen();
             using var transaction = _writer.BeginTransaction(deferred: false);
             using var command = _writer.CreateCommand();
             command.Transaction = transaction;

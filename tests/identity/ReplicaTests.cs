@@ -67,7 +67,7 @@ public sealed class ReplicaTests : IAsyncLifetime
             var client = new ScramClient(created.Secret);
             var proof = client.Proof(challenge.Nonce, challenge.Salt, challenge.Iterations);
             var complete = new CompleteNativeLogin(
-                "ses_1", client.First, client.ServerFirst(challenge.Nonce, challenge.Salt, challenge.Iterations), client.FinalWithoutProof(challenge.Nonce), proof);
+                client.First, client.ServerFirst(challenge.Nonce, challenge.Salt, challenge.Iterations), client.FinalWithoutProof(challenge.Nonce), proof, "ses_1");
             var answers = await Task.WhenAll(Enumerable.Range(1, 6).Select(async number =>
             {
                 using var ended = await Host(number).SendAsync(
