@@ -25,6 +25,9 @@ internal sealed class StatementBuilder
     /// <summary>Something in it may have effects, or can't be told.</summary>
     public bool Impure { get; set; }
 
+    /// <summary>Whether it is an INSERT, UPDATE, DELETE or MERGE, or has one in it: not to be taken for reading, but no word about its expressions.</summary>
+    public bool Changes { get; set; }
+
     /// <summary>A name that is not qualified was taken for pg_catalog's.</summary>
     public bool ReliesOnSearchPath { get; set; }
 
@@ -204,7 +207,7 @@ internal sealed class StatementBuilder
 
     private bool OnlyReads()
     {
-        if (Impure || writes || incomplete.Count > 0 || settings.Count > 0 || kinds.Count == 0)
+        if (Impure || Changes || writes || incomplete.Count > 0 || settings.Count > 0 || kinds.Count == 0)
         {
             return false;
         }

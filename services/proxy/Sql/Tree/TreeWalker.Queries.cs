@@ -16,7 +16,7 @@ internal ref partial struct TreeWalker
         if (type != NodeName.SelectStmt)
         {
             statement.AddKind(CommandTags.Of(tree, type, fields)!);
-            statement.Impure = statement.Impure || !statement.PlanOnly;
+            statement.Changes = statement.Changes || !statement.PlanOnly;
         }
 
         stack.Push(new Work { Step = Step.Query, Element = fields, Block = block, Type = type });
