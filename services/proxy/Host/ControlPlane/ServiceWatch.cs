@@ -50,9 +50,6 @@ internal abstract class ServiceWatch(string news, TimeSpan askEvery, TimeProvide
         return ValueTask.CompletedTask;
     }
 
-    /// <summary>Clock.</summary>
-    protected TimeProvider Clock => time;
-
     public override void Dispose()
     {
         _doorbell.Dispose();
