@@ -30,8 +30,8 @@ public static class Excerpts
     /// <summary>A name or the like: bounded, on one line, with a note in it where it isn't whole.</summary>
     public static string Name(string text)
     {
-        ArgumentNullException.ThrowIfNull(text);
-        return Noted(Of(text.ReplaceLineEndings(" ").Replace('\t', ' '), MaxName));
+        // Made visible first, which leaves two kinds of blanks that could end a line or look like a column.
+        return Noted(Cut(VisibleText.Escape(text).Replace('\n', ' ').Replace('\t', ' '), 0, MaxName));
     }
 
     /// <summary>Names; the last one says how many are left out.</summary>
