@@ -367,7 +367,7 @@ public sealed class PostgresListener : IAsyncDisposable
                 Writer = new ClientWriter(connection.Transport),
                 Target = target,
                 Masks = masks,
-                Impact = new Impact.ImpactPreview(access, database, recording.RecordGateway, _previews),
+                Impact = new Impact.ImpactPreview(access, database, _services.Parser, recording.RecordGateway, _previews),
                 ApplicationName = settings.ApplicationName,
                 Ending = ending.Token,
             };

@@ -174,7 +174,7 @@ public sealed class PostgresAhead(PostgresServices services, PostgresOptions opt
 
             var asked = questions.Count == 0
                 ? null
-                : await new ImpactPreview(access, session.Database, session.Recording.RecordGateway, _previews).ForeseeAsync(questions, row, masks, cancellation).ConfigureAwait(false);
+                : await new ImpactPreview(access, session.Database, services.Parser, session.Recording.RecordGateway, _previews).ForeseeAsync(questions, row, masks, cancellation).ConfigureAwait(false);
             return new AheadScript(session.Database, read, asked);
         }
     }

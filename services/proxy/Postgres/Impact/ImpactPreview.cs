@@ -6,7 +6,7 @@ using Countersign.Proxy.Path.Mask;
 using Countersign.Proxy.Postgres.Gateway;
 using Countersign.Proxy.Postgres.Operations;
 using Countersign.Proxy.Postgres.Ports;
-using Countersign.Proxy.Sql.Analysis;
+using Countersign.Proxy.Sql;
 
 namespace Countersign.Proxy.Postgres.Impact;
 
@@ -22,9 +22,10 @@ internal sealed record ImpactQuestion(PostgresOperation Operation, Decision Deci
 /// </summary>
 /// <param name="access">The target.</param>
 /// <param name="database">Database.</param>
+/// <param name="parser">Says whether planning a text is certain to have no effect.</param>
 /// <param name="record">Told the name of every statement before it is sent.</param>
 /// <param name="slots">Bounds the connections of all sessions.</param>
-internal sealed class ImpactPreview(TargetAccess access, string database, Action<string> record, SemaphoreSlim slots)
+internal sealed class ImpactPreview(TargetAccess access, string database, SqlParser parser, Action<string> record, SemaphoreSlim slots)
 {
     /// <summary>Longest time for one request.</summary>
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(2);
@@ -56,7 +57,7 @@ internal sealed class ImpactPreview(TargetAccess access, string database, Action
         var relations = questions.SelectMany(question => Touches(question.Operation)).Distinct(StringComparer.Ordinal).Where(text => text.Length <= MaxRelation).Take(MaxRelations).ToList();
         var notes = questions.SelectMany(question => Locks(question.Operation)).Distinct(StringComparer.Ordinal).Select(note => Cut(note, MaxNote)!).Take(MaxNotes).ToList();
         var (rows, dryRun) = ((long?)null, (DryRunResult?)null);
-        if (WhyNot(questions, context) is { } reason)
+        if ((WhyNot(questions, context) ?? await ImpureAsync(questions, cancellation).ConfigureAwait(false)) is { } reason)
         {
             notes.Add($"There is no estimate: {reason}.");
         }
@@ -301,8 +302,19 @@ internal sealed class ImpactPreview(TargetAccess access, string database, Action
             {
                 return "the planner knows nothing of this kind of statement";
             }
+        }
 
-            if (statement.Opaque || !statement.PureArguments || statement.Facts.ImpureFunctions.Count > 0)
+        return null;
+    }
+
+    /// <summary>Whether EXPLAIN of each text is certain to only read: every function, operator and type in it is on the list of known pure ones.</summary>
+    private async ValueTask<string?> ImpureAsync(IReadOnlyList<ImpactQuestion> questions, CancellationToken cancellation)
+    {
+        foreach (var question in questions)
+        {
+            var planned = await parser.AnalyzeAsync(
+                System.Text.Encoding.UTF8.GetBytes("EXPLAIN " + question.Operation.Understood!.Analysis.TrimmedText), cancellation: cancellation).ConfigureAwait(false);
+            if (planned.Facts is not { Complete: true, Statements: [{ ReadOnly: true }] })
             {
                 return "it calls something that isn't known to be without effects";
             }

@@ -97,8 +97,8 @@ public sealed class SqlStatement
     /// <summary>True where <see cref="StatementFacts.ReadOnly"/> holds only as long as unqualified names mean pg_catalog's: search_path has no schema before it and no temporary objects exist.</summary>
     public bool ReliesOnSearchPath { get; internal set; }
 
-    /// <summary>True where every function, operator and type in it is on the list of known pure ones: its expressions have no effects. EXECUTE: nothing but what it refers to can have any.</summary>
-    public bool PureArguments { get; internal set; }
+    /// <summary>EXECUTE: nothing but what it refers to can have effects.</summary>
+    internal bool PureArguments { get; set; }
 }
 
 /// <summary>What kind of thing a block is.</summary>
