@@ -10,6 +10,7 @@ namespace Countersign.Approval.Tests;
 [Trait("group", "approval")]
 public sealed class LimitTests
 {
+    [Trait("group", "attacks")]
     [Fact]
     public async Task Five_pending_requests_a_person()
     {

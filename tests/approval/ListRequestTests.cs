@@ -35,6 +35,7 @@ public sealed class ListRequestTests(ServerFixture fixture) : IClassFixture<Serv
         Assert.False(anew.Attached);
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task What_does_not_come_next_or_lies_elsewhere_is_a_request_of_its_own()
     {
@@ -80,6 +81,7 @@ public sealed class ListRequestTests(ServerFixture fixture) : IClassFixture<Serv
         Assert.Equal("caller-not-allowed", await ApprovalServer.ProblemAsync(policy, HttpStatusCode.Forbidden));
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task Ahead_of_time_it_is_the_persons_own_token_that_counts()
     {

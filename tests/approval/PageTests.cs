@@ -60,6 +60,7 @@ public sealed partial class PageTests(ServerFixture fixture) : IClassFixture<Ser
         Assert.Equal(RequestState.Denied, (await _server.GetAsync<RequestView>($"/{asked.Id}", _server.Service("proxy"))).State);
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task A_foreign_form_decides_nothing()
     {
@@ -101,6 +102,7 @@ public sealed partial class PageTests(ServerFixture fixture) : IClassFixture<Ser
         Assert.DoesNotContain("<form", html, StringComparison.Ordinal);
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task A_login_that_was_not_begun_in_this_browser_is_refused()
     {

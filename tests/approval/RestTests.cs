@@ -144,6 +144,7 @@ public sealed class RestTests(ServerFixture fixture) : IClassFixture<ServerFixtu
         await _server.OpenAsync();
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task Quorum_counts_distinct_persons_over_all_requirements()
     {
@@ -156,6 +157,7 @@ public sealed class RestTests(ServerFixture fixture) : IClassFixture<ServerFixtu
         Assert.Equal(["carol", "dave"], approved.Decisions.Select(decision => decision.Person));
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task Linked_accounts_count_once()
     {
@@ -270,6 +272,7 @@ public sealed class RestTests(ServerFixture fixture) : IClassFixture<ServerFixtu
         Assert.Equal("invalid-request", await ApprovalServer.ProblemAsync(unknown, HttpStatusCode.BadRequest));
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task A_link_opened_by_somebody_else_shows_nothing()
     {
@@ -316,6 +319,7 @@ public sealed class RestTests(ServerFixture fixture) : IClassFixture<ServerFixtu
         Assert.Equal((RequestState.Pending, 1L), (still.State, still.Version));
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task Fifty_redemptions_at_once_are_one()
     {

@@ -9,6 +9,7 @@ public sealed class TermsTests(ServerFixture fixture) : IClassFixture<ServerFixt
 {
     private readonly ApprovalServer _server = fixture.Server;
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task An_approver_is_told_how_to_log_in()
     {
@@ -30,6 +31,7 @@ public sealed class TermsTests(ServerFixture fixture) : IClassFixture<ServerFixt
         Assert.Equal(900, (await _server.GrantAsync(redeemed)).Assurance!.MaxAgeSeconds);
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task An_access_window_from_asking_to_its_end()
     {
@@ -70,6 +72,7 @@ public sealed class TermsTests(ServerFixture fixture) : IClassFixture<ServerFixt
         }
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task Going_ahead_alone_alerts_at_once_and_is_reviewed_by_somebody_else()
     {
@@ -232,6 +235,7 @@ public sealed class TermsTests(ServerFixture fixture) : IClassFixture<ServerFixt
         Assert.Equal("wrong-state", await ApprovalServer.ProblemAsync(replay, HttpStatusCode.Conflict));
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task Who_acts_in_another_ones_name_decides_nothing_and_is_the_requester_too()
     {
@@ -261,6 +265,7 @@ public sealed class TermsTests(ServerFixture fixture) : IClassFixture<ServerFixt
         Assert.Equal(RequestState.Approved, (await _server.ApproveAsync(byTeam, "bob")).State);
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task What_is_asked_for_is_checked()
     {

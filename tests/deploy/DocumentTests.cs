@@ -13,7 +13,7 @@ public sealed partial class DocumentTests
             .SelectMany(path => Method().Matches(Tree.Read(path)).Select(match => $"{Path.GetFileNameWithoutExtension(path)}.{match.Groups[1].Value}")),
     ]);
 
-    public static TheoryData<string> Pages => ["threat-model.md", "failures.md", "distributed.md"];
+    public static TheoryData<string> Pages => ["threat-model.md", "failures.md", "distributed.md", "attacks.md"];
 
     [Theory]
     [MemberData(nameof(Pages))]
@@ -32,6 +32,24 @@ public sealed partial class DocumentTests
         Assert.Empty(rows.Where(row => !Reference().IsMatch(row) && !row.Contains("not tested", StringComparison.Ordinal)));
         var alerts = Tree.Read("deploy/observability/alerts.yaml");
         Assert.Empty(rows.SelectMany(row => Alert().Matches(row).Select(match => match.Value)).Where(alert => !alerts.Contains($"alert: {alert}\n", StringComparison.Ordinal)));
+    }
+
+    [Fact]
+    public void Every_attack_is_tried_by_a_test_of_its_group()
+    {
+        var rows = Tree.Read("docs/operations/attacks.md").Split('\n').Where(line => line.StartsWith("| ", StringComparison.Ordinal)).Skip(2).ToList();
+        Assert.True(rows.Count >= 40);
+        var named = rows.Select(row => Reference().Match(row) is { Success: true } found ? found.Groups[1].Value : "none in: " + row).Distinct();
+        Assert.Empty(named.Where(name => !Tree.Files("tests", $"{name.Split('.')[0]}.cs").Any(path => IsAttack(Tree.Read(path), name))));
+    }
+
+    // In the group: the class, or the test itself.
+    private static bool IsAttack(string text, string name)
+    {
+        const string Group = "Trait(\"group\", \"attacks\")";
+        var (type, method) = (text.IndexOf($"class {name.Split('.')[0]}", StringComparison.Ordinal), text.IndexOf($" {name.Split('.')[^1]}(", StringComparison.Ordinal));
+        return type >= 0 && method >= 0
+            && (text[..type].Contains(Group, StringComparison.Ordinal) || text[Math.Max(0, text.LastIndexOf("\n    }", method, StringComparison.Ordinal))..method].Contains(Group, StringComparison.Ordinal));
     }
 
     [Theory]

@@ -78,6 +78,7 @@ public sealed class AheadTests(World world) : Scenario(world)
         Assert.False((await AskAsync(new { connection = "shop", script = "select 1;\nselect name from customers;", reason = "r" })).Needed);
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task Nobody_asks_in_somebody_else_s_name()
     {
@@ -106,6 +107,7 @@ public sealed class AheadTests(World world) : Scenario(world)
         await client.RunAsync("rollback");
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task An_access_window_lets_pass_what_lies_in_it_until_it_is_taken_back()
     {
@@ -191,6 +193,7 @@ public sealed class AheadTests(World world) : Scenario(world)
         Assert.Equal(1, await World.CountAsync("orders where id = 105"));
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task A_revocation_ends_what_runs_at_the_target_and_the_client_reads_by_whom()
     {
@@ -206,6 +209,7 @@ public sealed class AheadTests(World world) : Scenario(world)
         await World.RecordedAsync("delete from orders where id = 106", operation => operation is { Outcome: "cancelled" or "unknown" });
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task A_stricter_policy_ends_what_runs_under_an_approval()
     {
@@ -235,6 +239,7 @@ public sealed class AheadTests(World world) : Scenario(world)
         }
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task The_person_s_disabled_credential_ends_what_runs_at_the_target()
     {

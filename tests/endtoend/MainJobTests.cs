@@ -178,6 +178,7 @@ public sealed class MainJobTests(World world) : Scenario(world)
         Assert.Equal(0, await World.CountAsync("orders where id = 4"));
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task The_parameters_that_were_approved_run_and_others_need_an_approval_of_their_own()
     {

@@ -28,6 +28,7 @@ public sealed class LinkTests : IAsyncLifetime
 
     public ValueTask DisposeAsync() => _host.DisposeAsync();
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task A_link_makes_two_persons_one_and_taking_it_away_needs_a_second_person_too()
     {
@@ -50,6 +51,7 @@ public sealed class LinkTests : IAsyncLifetime
         await HttpExtensions.UntilAsync(async () => !(await _host.StandingAsync(_bob.Person)).SameAs.Contains(carol.Person));
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task A_linked_persons_yes_is_the_requesters_own()
     {
@@ -63,6 +65,7 @@ public sealed class LinkTests : IAsyncLifetime
         Assert.False((await _host.StandingAsync(carol.Person)).Enrolled);
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task A_service_account_counts_as_its_owners_who_alone_make_its_credentials()
     {
@@ -91,6 +94,7 @@ public sealed class LinkTests : IAsyncLifetime
         Assert.Equal("change-impossible", await enrol.CodeAsync());
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task Somebody_with_the_same_address_does_not_look_the_same()
     {
@@ -109,6 +113,7 @@ public sealed class LinkTests : IAsyncLifetime
         Assert.StartsWith($"{_alice.Person} #", called.Person.Name, StringComparison.Ordinal);
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task A_second_account_of_the_same_address_is_not_enrolled_before_somebody_has_decided_whose_it_is()
     {
@@ -140,6 +145,7 @@ public sealed class LinkTests : IAsyncLifetime
         Assert.Equal("not-enrolled", await own.CodeAsync());
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task An_account_that_shows_up_between_asking_and_approving_stops_an_enrolment()
     {
@@ -153,6 +159,7 @@ public sealed class LinkTests : IAsyncLifetime
         Assert.False((await _host.StandingAsync(carol.Person)).Enrolled);
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task Owners_of_a_service_account_change_by_a_second_person_and_a_team_owns_like_a_person()
     {
@@ -251,6 +258,7 @@ public sealed class LinkTests : IAsyncLifetime
         Assert.Equal("leak", _host.Approval.Requests.Values.Single(request => request.Review is not null).Reason);
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task Another_set_of_service_keys_is_loud_until_two_people_agree_to_it()
     {

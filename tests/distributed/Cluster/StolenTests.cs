@@ -87,6 +87,7 @@ public sealed class StolenTests(RunningCluster running)
     }
 
     /// <summary>Dapr lets every app call every actor; what comes from anybody but approval is refused by the actor itself.</summary>
+    [Trait("group", "attacks")]
     [Fact]
     public async Task Actors_take_no_word_but_approvals_own()
     {
@@ -133,6 +134,7 @@ public sealed class StolenTests(RunningCluster running)
         Assert.Equal(HttpStatusCode.Unauthorized, (await direct.PutAsJsonAsync("actors/Request/apr_x/method/remind/deadline", new { })).StatusCode);
     }
 
+    [Trait("group", "attacks")]
     [Fact]
     public async Task The_proxy_can_ask_for_an_approval_at_its_sidecar_but_not_decide_one()
     {
