@@ -71,7 +71,7 @@ public sealed class AheadTests(World world) : Scenario(world)
         await RefusedAsync(HttpStatusCode.UnprocessableEntity, "script", "backslash", new { connection = "shop", script = "\\i other.sql", reason = "r" });
         await RefusedAsync(HttpStatusCode.UnprocessableEntity, "script", "variable", new { connection = "shop", script = "delete from orders where id = :id;", reason = "r" });
         await RefusedAsync(HttpStatusCode.UnprocessableEntity, "copy-data", "COPY FROM STDIN", new { connection = "shop", text = "copy orders from stdin", reason = "r" });
-        await RefusedAsync(HttpStatusCode.UnprocessableEntity, "context-changes", "search_path", new { connection = "shop", script = "set search_path = evil; delete from orders where id = 1;", reason = "r" });
+        await RefusedAsync(HttpStatusCode.UnprocessableEntity, "context-changes", "timezone", new { connection = "shop", script = "set timezone = 'Asia/Tokyo'; delete from orders where id = 1;", reason = "r" });
         await RefusedAsync(HttpStatusCode.NotFound, "unknown-connection", "no-such", new { connection = "no-such", text = "select 1", reason = "r" });
         await RefusedAsync(HttpStatusCode.BadRequest, "invalid", "exactly one", new { connection = "shop", reason = "r" });
         Assert.Empty(await World.Alice.GetAsync<List<RequestView>>("approval/v1/requests?filter=mine&state=pending"));
@@ -142,23 +142,30 @@ public sealed class AheadTests(World world) : Scenario(world)
         Assert.Equal(HttpStatusCode.OK, (await World.Carol.PostAsync($"approval/v1/requests/{asked.Request.Id}/revoke", new RevokeRequest("enough"))).Status);
         await Until.TrueAsync("the window is closed", async () =>
         {
-            // The proxy hears of it within a second; until then the window may still be open.
-            client.Query(Inside);
-            await client.FlushAsync();
-            var first = await client.ReadAsync();
-            var held = first.Type == 'N' && Holds.RequestOf(first) is not null;
-            if (held)
+            // The proxy hears of it within a second; until then the window may still be open, and what runs in it in that moment ends with its session.
+            try
             {
-                await client.CancelAsync();
-            }
+                client.Query(Inside);
+                await client.FlushAsync();
+                var first = await client.ReadAsync();
+                var held = first.Type == 'N' && Holds.RequestOf(first) is not null;
+                if (held)
+                {
+                    await client.CancelAsync();
+                }
 
-            await client.ReadToReadyAsync();
-            return held;
+                await client.ReadToReadyAsync();
+                return held;
+            }
+            catch (Exception error) when (error is EndOfStreamException or IOException or System.Net.Sockets.SocketException)
+            {
+                return true;
+            }
         });
-        var held = await client.HeldAsync(Inside);
-        Assert.NotEqual(asked.Request.Id, held);
-        await client.CancelAsync();
-        await client.ReadToReadyAsync();
+        using var later = await World.Alice.ConnectAsync();
+        Assert.NotEqual(asked.Request.Id, await later.HeldAsync(Inside));
+        await later.CancelAsync();
+        await later.ReadToReadyAsync();
     }
 
     [Fact]
