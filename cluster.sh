@@ -245,6 +245,9 @@ service_up() { # INSTANCE
                     export Countersign__Identity__Provider__Issuer="$issuer"
                 fi
                 ;;
+            recorder)
+                export Countersign__Recorder__LogKeyFile="$dir/secrets/recorder-log.key"
+                ;;
             proxy)
                 export Countersign__Proxy__Id="$name" Countersign__Proxy__PostgresAddress=127.0.0.1
                 Countersign__Proxy__PostgresPort=$(port_of "$name" 6)

@@ -84,6 +84,16 @@ if [ -n "$containers" ]; then
     issue postgres postgres-ca postgres 730 "basicConstraints=critical,CA:FALSE\nsubjectAltName=DNS:postgres,DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n"
 fi
 
+# The log's key, an Ed25519 signer for notes (https://c2sp.org/signed-note): replicas of the recorder sign one log, and so with one key.
+if [ ! -s "$dir/recorder-log.key" ]; then
+    origin=countersign.local/recorder
+    openssl genpkey -algorithm ED25519 -outform DER -out "$dir/recorder-log.der"
+    hash=$({ printf '%s\n\001' "$origin"; openssl pkey -inform DER -in "$dir/recorder-log.der" -pubout -outform DER | tail -c 32; } | openssl dgst -sha256 -binary | head -c 4 | od -An -tx1 | tr -d ' \n')
+    write recorder-log.key <<< "PRIVATE+KEY+$origin+$hash+$({ printf '\001'; tail -c 32 "$dir/recorder-log.der"; } | base64 -w 0)"
+    rm -f "$dir/recorder-log.der"
+    made+=(recorder-log.key)
+fi
+
 # Everything below is made of the above.
 host=${postgres%:*} port=${postgres##*:}
 tls='' go_tls='sslmode=disable'

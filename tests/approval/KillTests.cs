@@ -72,7 +72,7 @@ public sealed class KillTests
                 $"/{asked.Id}/redeem", server.Service("proxy"), new RedeemRequest(index, asked.Operations[index].Digest, id, server.Peers.Session("alice")));
             return (index, response.StatusCode);
         }
-        catch (Exception error) when (error is HttpRequestException or IOException)
+        catch (Exception error) when (error is HttpRequestException or IOException or OperationCanceledException)
         {
             return (index, null);
         }

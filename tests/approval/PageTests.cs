@@ -134,10 +134,10 @@ public sealed partial class PageTests(ServerFixture fixture) : IClassFixture<Ser
     [GeneratedRegex("<[a-z]+ [^>]*")]
     private static partial Regex Tags();
 
-    private sealed record FormFields(string Token, string Digest, string Comment);
+    internal sealed record FormFields(string Token, string Digest, string Comment);
 
     /// <summary>Keeps cookies, follows nothing by itself. Comes by https, which something in front of the service ends: secure cookies are sent, and must be.</summary>
-    private sealed class Browser : IDisposable
+    internal sealed class Browser : IDisposable
     {
         private readonly ApprovalServer _server;
         private readonly HttpClient _http;
@@ -193,12 +193,12 @@ public sealed partial class PageTests(ServerFixture fixture) : IClassFixture<Ser
             });
         }
 
-        public async Task<HttpResponseMessage> PostAsync(string path, FormFields form, string site = "same-origin")
+        public Task<HttpResponseMessage> PostAsync(string path, FormFields form, string site = "same-origin") => PostAsync(
+            path, new Dictionary<string, string> { ["form"] = form.Token, ["digest"] = form.Digest, ["comment"] = form.Comment }, site);
+
+        public async Task<HttpResponseMessage> PostAsync(string path, IEnumerable<KeyValuePair<string, string>> fields, string site = "same-origin")
         {
-            using var request = new HttpRequestMessage(HttpMethod.Post, path)
-            {
-                Content = new FormUrlEncodedContent(new Dictionary<string, string> { ["form"] = form.Token, ["digest"] = form.Digest, ["comment"] = form.Comment }),
-            };
+            using var request = new HttpRequestMessage(HttpMethod.Post, path) { Content = new FormUrlEncodedContent(fields) };
             request.Headers.Add("Sec-Fetch-Site", site);
             return await SendAsync(request);
         }

@@ -55,6 +55,7 @@ public sealed class DirectionTests
     [InlineData("services/proxy/Postgres", "services/proxy/Path services/proxy/Sql")]
     [InlineData("services/policy/Engine", "services/policy/Contracts services/policy/Language")]
     [InlineData("services/approval/Workflow", "")]
+    [InlineData("services/approval/Notify", "Contracts platform/Ports")]
     [InlineData("services/recorder/Format", "")]
     [InlineData("services/recorder/Verify", "services/recorder/Format")]
     [InlineData("cli", "Contracts services/recorder/Format services/recorder/Verify")]

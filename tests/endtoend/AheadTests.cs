@@ -13,12 +13,12 @@ public sealed class AheadTests(World world) : Scenario(world)
     private const string Script = """
         -- the change of ticket 4711
         select 1;
-        delete from orders where id = 101; /* one; only one */
+        delete from orders where id = 161; /* one; only one */
         begin;
         select 'in between';
         delete from orders
           -- within
-          where id = 102 -- last
+          where id = 162 -- last
         ;
         commit;
         """;
@@ -28,7 +28,7 @@ public sealed class AheadTests(World world) : Scenario(world)
     {
         var asked = await AskAsync(new { connection = "shop", script = Script, reason = "ticket 4711" });
         Assert.Equal(2, asked.Request!.Operations.Count);
-        Assert.Equal("delete from orders where id = 101", asked.Request.Operations[0].Text);
+        Assert.Equal("delete from orders where id = 161", asked.Request.Operations[0].Text);
         Assert.Equal("ticket 4711", asked.Request.Reason);
         Assert.Contains("read and delete from orders", asked.Request.Impact!.Relations);
         Assert.NotNull(asked.Request.Impact.EstimatedRows);
@@ -38,7 +38,7 @@ public sealed class AheadTests(World world) : Scenario(world)
         // Not the next of the list: held by itself, and the list is untouched.
         using (var client = await World.Alice.ConnectAsync())
         {
-            Assert.NotEqual(asked.Request.Id, await client.HeldAsync("delete from orders where id = 103"));
+            Assert.NotEqual(asked.Request.Id, await client.HeldAsync("delete from orders where id = 163"));
             await client.CancelAsync();
             await client.ReadToReadyAsync();
         }
@@ -46,13 +46,13 @@ public sealed class AheadTests(World world) : Scenario(world)
         var output = await World.PsqlAsync(World.Alice, Script);
         Assert.Equal(2, output.Split('\n').Count(line => line == "DELETE 1"));
         Assert.DoesNotContain("Held", output, StringComparison.Ordinal);
-        Assert.Equal(0, await World.CountAsync("orders where id in (101, 102)"));
+        Assert.Equal(0, await World.CountAsync("orders where id in (161, 162)"));
         await World.StateAsync(asked.Request.Id, RequestState.Consumed);
-        var record = await World.RecordedAsync("delete from orders where id = 101", operation => operation is { Decision: "approved", Outcome: "ok" });
+        var record = await World.RecordedAsync("delete from orders where id = 161", operation => operation is { Decision: "approved", Outcome: "ok" });
         Assert.Equal((asked.Request.Id, World.Bob.Id), (record.Request, Assert.Single(record.Approvers).Person));
 
         using var again = await World.Alice.ConnectAsync();
-        Assert.NotEqual(asked.Request.Id, await again.HeldAsync("delete from orders where id = 101"));
+        Assert.NotEqual(asked.Request.Id, await again.HeldAsync("delete from orders where id = 161"));
         await again.CancelAsync();
         await again.ReadToReadyAsync();
     }

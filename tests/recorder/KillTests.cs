@@ -26,7 +26,8 @@ public sealed class KillTests
         await using var spool = Spool.Open(
             new SpoolOptions { Directory = Path.Combine(folder.Path, "spool"), Proxy = "p", SegmentBytes = 1024 * 1024, ShipInterval = TimeSpan.FromMilliseconds(10) }, signer, transport,
             TimeProvider.System, NullLogger<Spool>.Instance);
-        await transport.UntilAsync(collected => durable.Keys.All(session => collected.Sessions.TryGetValue(session, out var entries) && entries.Exists(entry => entry.Type == EntryType.SessionEnd)));
+        // To the seal behind the end: then nothing more comes into these lists.
+        await transport.UntilAsync(collected => durable.Keys.All(collected.IsComplete));
         Assert.Equal(12, durable.Count);
         Assert.Empty(transport.Refused);
         foreach (var (session, sequence) in durable)

@@ -3,6 +3,8 @@ using System.Text;
 using System.Threading.RateLimiting;
 using Countersign.Approval.Contracts;
 using Countersign.Approval.Grants;
+using Countersign.Approval.Host.Inbox;
+using Countersign.Approval.Host.Notifications;
 using Countersign.Platform.Hosting;
 using Countersign.Platform.Ports;
 using Microsoft.AspNetCore.OpenApi;
@@ -86,6 +88,33 @@ internal static class ApprovalEndpoints
             .RequireCaller(AppIds.Approval, Callers.Persons)
             .WithName("listReviews").WithSummary("What must be reviewed, or was: state open, overdue or closed. Enrolled persons see all, others their own.")
             .Fails(400, 401, 503);
+        MapInbox(api);
+    }
+
+    private static void MapInbox(RouteGroupBuilder api)
+    {
+        api.MapGet("/inbox", (string? state, string? connection, string? requester, string? kind, int? limit, string? after, HttpContext http, ApproverInbox inbox) =>
+                inbox.ListAsync(http.GetCaller(), new InboxQuery(state, connection, requester, kind, limit, after), http.RequestAborted))
+            .RequireCaller(AppIds.Approval, Callers.Persons)
+            .WithName("getInbox").WithSummary("What the caller may decide now, and what they may review, the newest first: state pending, review, overdue, or all of it.")
+            .Fails(400, 401, 503);
+        api.MapPost("/inbox/decisions", (InboxDecisions decisions, HttpContext http, ApproverInbox inbox) =>
+                inbox.DecideAsync(http.GetCaller(), decisions, http.RequestAborted))
+            .RequireCaller(AppIds.Approval, Callers.Persons)
+            .WithName("decideSeveral").WithSummary("Decides several, each by itself and with its own result: at most 50, each with the digest that was shown.")
+            .Fails(400, 401);
+        api.MapGet("/events", EventStreamEndpoint.HandleAsync)
+            .RequireCaller(AppIds.Approval, Callers.Persons)
+            .WithName("followRequests").WithSummary("Server-sent events: changes of the requests that the caller may see. Resumes by Last-Event-ID, or sends the event reset.")
+            .Produces<string>(200, "text/event-stream").Fails(401, 403, 429, 503);
+        api.MapGet("/notifications/dead", (HttpContext http, NotificationDesk desk) => desk.ListAsync(http.GetCaller(), http.RequestAborted))
+            .RequireCaller(AppIds.Approval, Callers.Persons)
+            .WithName("listDeadNotifications").WithSummary("Notifications that were given up, the latest first, for enrolled persons.")
+            .Fails(401, 403, 503);
+        api.MapPost("/notifications/dead/{id}/retry", (string id, HttpContext http, NotificationDesk desk) => desk.RetryAsync(http.GetCaller(), id, http.RequestAborted))
+            .RequireCaller(AppIds.Approval, Callers.Persons)
+            .WithName("retryDeadNotification").WithSummary("Sends a notification again that was given up, as if it came now.")
+            .Produces(202).Fails(401, 403, 404, 503);
     }
 
     // Short: a new key is published before it signs, and must have arrived by then at whoever keeps a copy.

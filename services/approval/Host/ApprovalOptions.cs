@@ -1,3 +1,5 @@
+using Countersign.Approval.Notify;
+using Countersign.Approval.Workflow;
 using Microsoft.Extensions.Options;
 
 namespace Countersign.Approval.Host;
@@ -28,6 +30,9 @@ public sealed class ApprovalOptions
 
     /// <summary>Where people reach this service, e.g. <c>https://countersign.example</c>; empty for <c>Countersign:PublicUrl</c>, else <c>Countersign:BaseUrl</c>, else the address it listens on.</summary>
     public string PublicUrl { get; set; } = "";
+
+    /// <summary>Who outside is told of requests.</summary>
+    public NotifyOptions Notify { get; set; } = new();
 }
 
 internal sealed class ApprovalOptionsCheck : IValidateOptions<ApprovalOptions>
@@ -48,6 +53,7 @@ internal sealed class ApprovalOptionsCheck : IValidateOptions<ApprovalOptions>
             errors.Add("Countersign:Approval:PublicUrl must be an absolute http or https URL.");
         }
 
+        errors.AddRange(NotifyOptionsCheck.Errors(options.Notify, Transitions.Table.Select(row => row.Action).ToHashSet(StringComparer.Ordinal)));
         return errors.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(errors);
     }
 

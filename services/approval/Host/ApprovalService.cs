@@ -1,6 +1,8 @@
 using Countersign.Approval.Actors;
 using Countersign.Approval.Actors.Dapr;
 using Countersign.Approval.Grants;
+using Countersign.Approval.Host.Inbox;
+using Countersign.Approval.Host.Notifications;
 using Countersign.Approval.Host.Pages;
 using Countersign.Approval.Workflow;
 using Countersign.Platform.Dapr;
@@ -48,11 +50,14 @@ public static class ApprovalService
         services.AddSingleton<RequestLists>();
         services.AddSingleton<PageSessions>();
         services.AddSingleton<RequestPages>();
+        services.AddSingleton<ApproverInbox>();
+        services.AddSingleton<InboxPages>();
         services.AddOpenApi(ApprovalEndpoints.DocumentName, ApprovalEndpoints.Describe);
 
         // The silo is configured before options can be validated; what is out of range fails at start with all other errors.
         var options = new ApprovalOptions();
         section.BindChecked(options);
+        services.AddNotifications(options.Notify);
         if (ServicePlatform.IsDapr(builder.Configuration))
         {
             var sidecar = DaprOptions.Read(builder.Configuration);
@@ -79,6 +84,7 @@ public static class ApprovalService
         ArgumentNullException.ThrowIfNull(app);
         ApprovalEndpoints.Map(app);
         RequestPages.Map(app);
+        InboxPages.Map(app);
         if (ServicePlatform.IsDapr(app.ServiceProvider.GetRequiredService<IConfiguration>()))
         {
             app.MapDaprApprovalActors();

@@ -41,6 +41,11 @@ internal sealed class Directory([FromKeyedServices(AppIds.Approval)] IServiceCli
         return member;
     }
 
+    /// <summary>Members of a group as policy names them: ids or display names. Of the group of all enrolled persons none are known.</summary>
+    /// <exception cref="PortUnavailableException">Policy can't be asked.</exception>
+    public async ValueTask<IReadOnlyList<string>> MembersAsync(string name, CancellationToken cancellation) =>
+        name == Enrolled ? [] : (await GroupAsync(name, cancellation))?.Persons ?? [];
+
     private async ValueTask<ApproverGroupView?> GroupAsync(string name, CancellationToken cancellation)
     {
         var group = await GetAsync<ApproverGroupView>(AppIds.Policy, $"v1/approver-groups/{Uri.EscapeDataString(name)}", cancellation);

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Countersign.Approval.Actors;
 using Countersign.Approval.Contracts;
+using Countersign.Approval.Host.Notifications;
 using Countersign.Approval.Workflow;
 using Countersign.Platform.Ports;
 using Countersign.Recorder.Contracts;
@@ -8,7 +9,8 @@ using Countersign.Recorder.Contracts;
 namespace Countersign.Approval.Host;
 
 /// <summary>Tells the others: what happened, from the outbox; and what was refused, at once.</summary>
-internal sealed partial class RequestEvents(IEventBus bus, ApprovalMetrics metrics, TimeProvider clock, ILogger<RequestEvents> logger)
+internal sealed partial class RequestEvents(
+    IEventBus bus, RequestNotifier notifier, ApprovalMetrics metrics, TimeProvider clock, ILogger<RequestEvents> logger)
     : IEffects<RequestDocument, RequestEffect>, IRefusalReports
 {
     internal const string Changed = "countersign.request.changed";
@@ -25,6 +27,7 @@ internal sealed partial class RequestEvents(IEventBus bus, ApprovalMetrics metri
                 await PublishAsync(
                     Topics.Approvals, id, Changed, new RequestChanged(id, document.Spec.Id, effect.Version, RequestViews.State(effect.State)), cancellation);
                 await bus.PublishAsync(Topics.Audit, id, Audit, OcsfEvents.Write(Event(document.Spec, effect, id)), cancellation);
+                await notifier.EnqueueAsync(document, effect, cancellation);
             }
 
             // Once each: what could not be told is told, and counted, again.

@@ -288,7 +288,8 @@ internal sealed partial class ChangeService(
         }
         catch (Exception error) when (error is BundleRejectedException or PolicyFormatException or ProblemException or TokenRejectedException)
         {
-            await EndAsync(Refused(change, $"Approved, but it can't come into force: {error.Message}"), cancellation);
+            // Another replica's change may have come into force in between: then it isn't this one that is wrong.
+            await EndAsync(change.BaseVersion != state.Version ? Superseded(change) : Refused(change, $"Approved, but it can't come into force: {error.Message}"), cancellation);
             return;
         }
 

@@ -78,7 +78,7 @@ public sealed class StolenTests(RunningCluster running)
         var tokens = new ServiceTokens("proxy", key, TimeProvider.System);
         foreach (var (app, verb, path) in Routes.Where(route => route.Path.Contains("approve", StringComparison.Ordinal) || route.Path.Contains("deny", StringComparison.Ordinal)
             || route.Path.Contains("changes", StringComparison.Ordinal) || route.Path.Contains("enrolment", StringComparison.Ordinal) || route.Path.Contains("disable", StringComparison.Ordinal)
-            || route.Path.Contains("standing", StringComparison.Ordinal) || route.Path.Contains("export", StringComparison.Ordinal) || route.Path.Contains("dead-letters", StringComparison.Ordinal)
+            || route.Path.Contains("export", StringComparison.Ordinal) || route.Path.Contains("dead-letters", StringComparison.Ordinal)
             || route.Path.Contains("approver-groups", StringComparison.Ordinal) || route.Path.Contains("revoke", StringComparison.Ordinal) || route.App == "proxy"))
         {
             var status = await CallAsync(app, verb, path, request => request.Headers.Authorization = new("Bearer", tokens.For(app)));

@@ -22,6 +22,7 @@ internal static class RequestHtml
         .problem{border-left-color:#c00}
         form{display:inline}textarea{width:100%;box-sizing:border-box;font:inherit;min-height:3.5rem;margin:.3rem 0}
         button{font:inherit;padding:.45rem 1.4rem;border-radius:6px;border:1px solid var(--line);cursor:pointer;margin-right:.6rem}
+        section{border-top:1px solid var(--line);margin-top:1.5rem}
         .yes{background:#176b35;color:#fff}.no{background:#a11;color:#fff}
         """;
 
@@ -90,7 +91,7 @@ internal static class RequestHtml
         return Frame(Title(request.Kind), html.ToString());
     }
 
-    private static void Operations(StringBuilder html, RequestView request)
+    internal static void Operations(StringBuilder html, RequestView request)
     {
         html.Append(CultureInfo.InvariantCulture, $"<h2>{(request.Kind switch { RequestKind.Operation => "Exactly this would run", RequestKind.AccessWindow => "Anything in this scope could run", _ => "Exactly this would change" })}</h2>");
         for (var index = 0; index < request.Operations.Count; index++)
@@ -115,7 +116,7 @@ internal static class RequestHtml
         }
     }
 
-    private static void Context(StringBuilder html, RequestView request)
+    internal static void Context(StringBuilder html, RequestView request)
     {
         if (request.Transaction.Count > 0)
         {
@@ -188,7 +189,7 @@ internal static class RequestHtml
         html.Append("</form>");
     }
 
-    private static void Row(StringBuilder html, string name, string value)
+    internal static void Row(StringBuilder html, string name, string value)
     {
         if (value.Length > 0)
         {
@@ -196,7 +197,7 @@ internal static class RequestHtml
         }
     }
 
-    private static string Frame(string title, string body) =>
+    internal static string Frame(string title, string body) =>
         $"<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>{Text(title)} · Countersign</title><style>{Style}</style></head><body>{body}</body></html>";
 
     private static string Assurance(RequestAssurance assurance) => string.Join(
@@ -204,7 +205,7 @@ internal static class RequestHtml
         ((string[])[assurance.MaxAgeSeconds is { } age ? $"at most {TimeSpan.FromSeconds(age)} old" : "", assurance.Amr.Count > 0 ? $"with {string.Join(" and ", assurance.Amr)}" : ""])
             .Where(text => text.Length > 0));
 
-    private static string Title(RequestKind kind) => kind switch
+    internal static string Title(RequestKind kind) => kind switch
     {
         RequestKind.Operation => "Approval of an operation",
         RequestKind.Bundle => "Approval of a policy change",
@@ -215,7 +216,7 @@ internal static class RequestHtml
         _ => "Approval of an enrolment",
     };
 
-    private static string State(RequestState state) => state switch
+    internal static string State(RequestState state) => state switch
     {
         RequestState.Pending => "pending",
         RequestState.Approved => "approved",
@@ -226,5 +227,5 @@ internal static class RequestHtml
         _ => "revoked",
     };
 
-    private static string Time(DateTimeOffset at) => at.UtcDateTime.ToString("yyyy-MM-dd HH:mm:ss 'UTC'", CultureInfo.InvariantCulture);
+    internal static string Time(DateTimeOffset at) => at.UtcDateTime.ToString("yyyy-MM-dd HH:mm:ss 'UTC'", CultureInfo.InvariantCulture);
 }

@@ -100,7 +100,7 @@ internal sealed class RequestPages(PageSessions sessions, RequestService service
         }
     }
 
-    private static IResult Page(HttpContext http, int status, string html)
+    internal static IResult Page(HttpContext http, int status, string html)
     {
         http.Response.Headers.ContentSecurityPolicy = RequestHtml.ContentSecurityPolicy;
         http.Response.Headers.XFrameOptions = "DENY";

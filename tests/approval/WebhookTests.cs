@@ -1,0 +1,167 @@
+using System.Collections.Concurrent;
+using System.Net;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using Countersign.Approval.Contracts;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Logging;
+
+namespace Countersign.Approval.Tests;
+
+/// <summary>Webhooks as a receiver sees them, over real HTTP.</summary>
+[Trait("group", "approval")]
+public sealed class WebhookTests : IAsyncLifetime
+{
+    private static readonly byte[] Secret = RandomNumberGenerator.GetBytes(32);
+    private readonly ConcurrentQueue<Received> _received = new();
+    private readonly string _folder = System.IO.Directory.CreateTempSubdirectory("cs-notify-").FullName;
+    private volatile int _status = 200;
+    private WebApplication _receiver = null!;
+    private ApprovalServer? _server;
+
+    public async ValueTask InitializeAsync()
+    {
+        var builder = WebApplication.CreateSlimBuilder();
+        builder.Logging.ClearProviders();
+        builder.WebHost.UseUrls("http://127.0.0.1:0");
+        _receiver = builder.Build();
+        _receiver.MapPost("/{target}", async (string target, HttpContext http) =>
+        {
+            using var body = new MemoryStream();
+            await http.Request.Body.CopyToAsync(body);
+            string Header(string name) => http.Request.Headers[name].ToString();
+            _received.Enqueue(new Received(target, Header("webhook-id"), Header("webhook-timestamp"), Header("webhook-signature"), body.ToArray()));
+            http.Response.StatusCode = target == "chat" ? 200 : _status;
+            http.Response.Headers.Location = "/elsewhere";
+        });
+        await _receiver.StartAsync();
+        await File.WriteAllTextAsync(Path.Combine(_folder, "secret"), "whsec_" + Convert.ToBase64String(Secret));
+        await File.WriteAllTextAsync(Path.Combine(_folder, "url"), $"{_receiver.Urls.Single()}/chat\n");
+        _server = await ApprovalServer.StartAsync(new()
+        {
+            ["Countersign:Approval:Notify:GiveUpHours"] = "2",
+            ["Countersign:Approval:Notify:Webhooks:0:Name"] = "siem",
+            ["Countersign:Approval:Notify:Webhooks:0:Url"] = $"{_receiver.Urls.Single()}/siem",
+            ["Countersign:Approval:Notify:Webhooks:0:SecretFile"] = Path.Combine(_folder, "secret"),
+            ["Countersign:Approval:Notify:Webhooks:0:Events:0"] = "request.opened",
+            ["Countersign:Approval:Notify:Webhooks:0:Events:1"] = "request.approved",
+            ["Countersign:Approval:Notify:Webhooks:1:Name"] = "chat",
+            ["Countersign:Approval:Notify:Webhooks:1:Kind"] = "slack",
+            ["Countersign:Approval:Notify:Webhooks:1:UrlFile"] = Path.Combine(_folder, "url"),
+            ["Countersign:Approval:Notify:Webhooks:1:Groups:0"] = "security",
+        });
+    }
+
+    private ApprovalServer Server => _server!;
+
+    [Fact]
+    public async Task A_signed_message_says_what_happened_and_no_parameter()
+    {
+        var asked = await Server.OpenAsync(Server.Create() with { Operations = [new RequestedOperation(Server.Digest(), "DELETE FROM orders WHERE id = $1", ["s3cr3t-value"])] });
+        await Server.ApproveAsync(asked);
+        await Until("siem", 2);
+        var (opened, approved) = (Of("siem")[0], Of("siem")[1]);
+        Assert.Equal(($"{asked.Id}:1:siem", $"{asked.Id}:2:siem"), (opened.Id, approved.Id));
+        foreach (var each in new[] { opened, approved })
+        {
+            byte[] signed = [.. Encoding.UTF8.GetBytes($"{each.Id}.{each.Timestamp}."), .. each.Body];
+            Assert.Equal("v1," + Convert.ToBase64String(HMACSHA256.HashData(Secret, signed)), each.Signature);
+            Assert.InRange(long.Parse(each.Timestamp, System.Globalization.CultureInfo.InvariantCulture), Server.Clock.GetUtcNow().ToUnixTimeSeconds() - 60, Server.Clock.GetUtcNow().ToUnixTimeSeconds());
+            var text = Encoding.UTF8.GetString(each.Body);
+            Assert.DoesNotContain("s3cr3t-value", text, StringComparison.Ordinal);
+            Assert.DoesNotContain(asked.Digest, text, StringComparison.Ordinal);
+        }
+
+        var data = JsonDocument.Parse(approved.Body).RootElement;
+        Assert.Equal("request.approved", data.GetProperty("type").GetString());
+        Assert.Equal("bob@example.com", data.GetProperty("data").GetProperty("by").GetProperty("name").GetString());
+        Assert.Equal(asked.Link, data.GetProperty("data").GetProperty("link").GetString());
+        // The link is no key: it asks for a login.
+        using var link = await Server.Http.GetAsync(new Uri(new Uri(asked.Link).PathAndQuery, UriKind.Relative));
+        Assert.StartsWith("/identity/login", link.Headers.Location!.ToString(), StringComparison.Ordinal);
+        Assert.Empty(Of("chat"));
+    }
+
+    [Fact]
+    public async Task Slack_is_told_of_its_groups_only()
+    {
+        await Server.OpenAsync(Server.Create(allOf: [new RequestRequirement(["security"], 1)]));
+        await Until("chat", 1);
+        var message = Of("chat").Single();
+        Assert.Equal("", message.Signature);
+        Assert.Equal("Approval needed", JsonDocument.Parse(message.Body).RootElement.GetProperty("blocks")[0].GetProperty("text").GetProperty("text").GetString());
+    }
+
+    [Theory]
+    [InlineData(503)]
+    [InlineData(307)]
+    public async Task What_fails_is_sent_again_with_the_same_id_also_after_a_restart(int status)
+    {
+        _status = status;
+        var asked = await Server.OpenAsync();
+        await Until("siem", 1);
+        await Server.StopHostAsync();
+        _status = 200;
+        Server.Clock.Shift += TimeSpan.FromMinutes(3);
+        await Server.StartHostAsync();
+        await Until("siem", 2);
+        Assert.Equal([$"{asked.Id}:1:siem"], Of("siem").Select(each => each.Id).Distinct());
+        // A redirect is followed nowhere.
+        Assert.DoesNotContain(_received, each => each.Target == "elsewhere");
+    }
+
+    [Fact]
+    public async Task What_fails_for_hours_is_a_dead_letter_until_somebody_sends_it_again()
+    {
+        _status = 500;
+        var asked = await Server.OpenAsync();
+        await Until("siem", 1);
+        Server.Clock.Shift += TimeSpan.FromHours(2);
+        await ApprovalServer.UntilAsync(() => Server.Audits.Any(audit => audit.Action == "notification.dead"), "an audit event");
+        var audit = Server.Audits.Single(audit => audit.Action == "notification.dead");
+        Assert.Equal((asked.Id, "siem", "status 500", false), (audit.Subject, audit.Details["target"], audit.Details["error"], audit.Success));
+
+        const string Path = "/approval/v1/notifications/dead";
+        Server.Peers.Person("mallory", enrolled: false);
+        using var refused = await Server.SendAsync(HttpMethod.Get, Path, Server.Peers.Token("mallory"));
+        Assert.Equal("not-enrolled", await ApprovalServer.ProblemAsync(refused, HttpStatusCode.Forbidden));
+        using var listed = await Server.SendAsync(HttpMethod.Get, Path, Server.Peers.Token("bob"));
+        var dead = Assert.Single((await ApprovalServer.ReadAsync<DeadNotifications>(listed)).Items);
+        Assert.Equal(($"{asked.Id}:1:siem", "siem", "request.opened", "status 500"), (dead.Id, dead.Target, dead.Event, dead.Error));
+        Assert.True(dead.Attempts >= 2);
+
+        _status = 200;
+        using var forbidden = await Server.SendAsync(HttpMethod.Post, $"{Path}/{dead.Id}/retry", Server.Peers.Token("mallory"));
+        Assert.Equal("not-enrolled", await ApprovalServer.ProblemAsync(forbidden, HttpStatusCode.Forbidden));
+        using var unknown = await Server.SendAsync(HttpMethod.Post, $"{Path}/nothing/retry", Server.Peers.Token("bob"));
+        Assert.Equal("unknown-notification", await ApprovalServer.ProblemAsync(unknown, HttpStatusCode.NotFound));
+        var sent = Of("siem").Count;
+        using var retried = await Server.SendAsync(HttpMethod.Post, $"{Path}/{dead.Id}/retry", Server.Peers.Token("bob"));
+        Assert.Equal(HttpStatusCode.Accepted, retried.StatusCode);
+        await Until("siem", sent + 1);
+        Assert.Equal(dead.Id, Of("siem")[^1].Id);
+        await ApprovalServer.UntilAsync(() => Server.Audits.Any(each => each is { Action: "notification.retried", Person: "bob" }), "an audit event");
+        using var after = await Server.SendAsync(HttpMethod.Get, Path, Server.Peers.Token("bob"));
+        Assert.Equal(0, (await ApprovalServer.ReadAsync<DeadNotifications>(after)).Count);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_server is not null)
+        {
+            await _server.DisposeAsync();
+        }
+
+        await _receiver.DisposeAsync();
+        System.IO.Directory.Delete(_folder, recursive: true);
+    }
+
+    private List<Received> Of(string target) => [.. _received.Where(each => each.Target == target)];
+
+    private Task Until(string target, int count) => ApprovalServer.UntilAsync(() => Of(target).Count >= count, $"{count} messages to {target}");
+
+    private sealed record Received(string Target, string Id, string Timestamp, string Signature, byte[] Body);
+}
