@@ -99,7 +99,11 @@ internal static class Memory
             Reason = "Customer asked for it on the phone.",
             Context = new Dictionary<string, string>
             {
-                ["search_path"] = "\"$user\", public", ["role"] = "none", ["standard_conforming_strings"] = "on", ["DateStyle"] = "ISO, MDY", ["TimeZone"] = "Etc/UTC",
+                ["search_path"] = "\"$user\", public",
+                ["role"] = "none",
+                ["standard_conforming_strings"] = "on",
+                ["DateStyle"] = "ISO, MDY",
+                ["TimeZone"] = "Etc/UTC",
                 ["transaction"] = "none",
             },
             Timeout = TimeSpan.FromDays(7),

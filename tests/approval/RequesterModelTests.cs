@@ -130,7 +130,14 @@ public sealed class RequesterModelTests
 
         private Decider By(string person) => new()
         {
-            Person = person, Name = person, SameAs = [person], Enrolled = true, Disabled = false, Groups = ["g1"], Amr = ["otp"], AuthenticatedAt = _now,
+            Person = person,
+            Name = person,
+            SameAs = [person],
+            Enrolled = true,
+            Disabled = false,
+            Groups = ["g1"],
+            Amr = ["otp"],
+            AuthenticatedAt = _now,
         };
     }
 }

@@ -109,7 +109,11 @@ public sealed class StolenTests(RunningCluster running)
             {
                 tokens.Add(approvalKey.Sign(TokenTypes.Actor, new
                 {
-                    iss = "approval", aud = "approval", iat = now, exp = now + 60, hash = Convert.ToBase64String(System.Security.Cryptography.SHA256.HashData(Encoding.UTF8.GetBytes(text))),
+                    iss = "approval",
+                    aud = "approval",
+                    iat = now,
+                    exp = now + 60,
+                    hash = Convert.ToBase64String(System.Security.Cryptography.SHA256.HashData(Encoding.UTF8.GetBytes(text))),
                 }));
             }
         }

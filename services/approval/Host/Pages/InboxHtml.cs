@@ -148,6 +148,10 @@ internal static class InboxHtml
     private static string Link(InboxQuery query) => "/approval/inbox" + QueryString.Create(
         new Dictionary<string, string?>
         {
-            ["state"] = query.State, ["kind"] = query.Kind, ["connection"] = query.Connection, ["requester"] = query.Requester, ["after"] = query.After,
+            ["state"] = query.State,
+            ["kind"] = query.Kind,
+            ["connection"] = query.Connection,
+            ["requester"] = query.Requester,
+            ["after"] = query.After,
         }.Where(pair => !string.IsNullOrEmpty(pair.Value)));
 }
