@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Text.Json;
 using Countersign.Platform.Postgres;
 using Countersign.Recorder.Contracts;
 using Npgsql;
@@ -32,12 +31,10 @@ public sealed class PostgresSearchIndex(PostgresDatabase database) : ISearchInde
         }
 
         return Query(
-            "SELECT id, person, name, connection, database, client, started_at, ended_at, end_reason, operations FROM {0}.sessions"
-            + where + " ORDER BY started_at DESC, id DESC" + Limit(filter.Limit),
+            $"SELECT {IndexViews.SessionColumns} FROM {{0}}.sessions"
+            + where + " ORDER BY started_at DESC, id DESC" + IndexViews.Limit(filter.Limit),
             where.Values,
-            row => new SessionView(
-                row.GetString(0), row.GetString(1), row.GetString(2), row.GetString(3), row.GetString(4), row.GetString(5), Time(row.GetInt64(6)),
-                row.IsDBNull(7) ? null : Time(row.GetInt64(7)), Text(row, 8), row.GetInt64(9)));
+            IndexViews.Session);
     }
 
     /// <inheritdoc/>
@@ -61,22 +58,14 @@ public sealed class PostgresSearchIndex(PostgresDatabase database) : ISearchInde
 
         if (filter.After is { } after)
         {
-            var split = after.LastIndexOf(':');
-            if (split < 1 || !long.TryParse(after.AsSpan(split + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var number))
-            {
-                throw new FormatException("after must be session:operation");
-            }
-
-            where.Add("(o.at, o.id) < (SELECT at, id FROM {0}.operations WHERE session = {1} AND operation = {2})", after[..split], number);
+            var (session, operation) = IndexViews.After(after);
+            where.Add("(o.at, o.id) < (SELECT at, id FROM {0}.operations WHERE session = {1} AND operation = {2})", session, operation);
         }
 
         return Query(
-            "SELECT o.session, o.operation, o.at, o.person, o.name, o.connection, o.text, o.parameters, o.decision, o.rules, o.request, o.approvers, o.outcome, o.rows,"
-            + " o.error_code, o.duration FROM {0}.operations o" + where + " ORDER BY o.at DESC, o.id DESC" + Limit(filter.Limit),
+            $"SELECT {IndexViews.OperationColumns} FROM {{0}}.operations o" + where + " ORDER BY o.at DESC, o.id DESC" + IndexViews.Limit(filter.Limit),
             where.Values,
-            row => new OperationView(
-                row.GetString(0), row.GetInt64(1), Time(row.GetInt64(2)), row.GetString(3), row.GetString(4), row.GetString(5), row.GetString(6), List<string?>(row, 7),
-                row.GetString(8), List<string>(row, 9), Text(row, 10), List<RecordedApprover>(row, 11), Text(row, 12), Number(row, 13), Text(row, 14), Number(row, 15)));
+            IndexViews.Operation);
     }
 
     /// <inheritdoc/>
@@ -164,17 +153,6 @@ public sealed class PostgresSearchIndex(PostgresDatabase database) : ISearchInde
             throw database.Unavailable(error);
         }
     }
-
-    private static string Limit(int limit) => string.Create(CultureInfo.InvariantCulture, $" LIMIT {Math.Clamp(limit, 1, ISearchIndex.MaxLimit)}");
-
-    private static DateTimeOffset Time(long microseconds) => DateTimeOffset.UnixEpoch.AddTicks(microseconds * TimeSpan.TicksPerMicrosecond);
-
-    private static string? Text(NpgsqlDataReader row, int column) => row.IsDBNull(column) ? null : row.GetString(column);
-
-    private static long? Number(NpgsqlDataReader row, int column) => row.IsDBNull(column) ? null : row.GetInt64(column);
-
-    private static List<T> List<T>(NpgsqlDataReader row, int column) =>
-        row.IsDBNull(column) ? [] : JsonSerializer.Deserialize<List<T>>(row.GetString(column), JsonSerializerOptions.Web) ?? [];
 
     // Questions of people: what PostgreSQL can't hold is not in it either.
     private static string Clean(string text) => text.Contains('\0', StringComparison.Ordinal) || text.EnumerateRunes().Any(rune => rune == System.Text.Rune.ReplacementChar) ? "" : text;

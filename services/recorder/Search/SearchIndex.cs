@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Text.Json;
 using Countersign.Recorder.Contracts;
 using Microsoft.Data.Sqlite;
 
@@ -103,15 +102,13 @@ public sealed class SearchIndex : ISearchIndex
             where.Add("(started_at, id) < (SELECT started_at, id FROM sessions WHERE id = {0})", after);
         }
 
-        command.CommandText = "SELECT id, person, name, connection, database, client, started_at, ended_at, end_reason, operations FROM sessions"
-            + where + " ORDER BY started_at DESC, id DESC" + Limit(filter.Limit);
+        command.CommandText = $"SELECT {IndexViews.SessionColumns} FROM sessions"
+            + where + " ORDER BY started_at DESC, id DESC" + IndexViews.Limit(filter.Limit);
         using var reader = command.ExecuteReader();
         var found = new List<SessionView>();
         while (reader.Read())
         {
-            found.Add(new SessionView(
-                reader.GetString(0), reader.GetString(1), reader.GetString(2), reader.GetString(3), reader.GetString(4), reader.GetString(5), Time(reader.GetInt64(6)),
-                reader.IsDBNull(7) ? null : Time(reader.GetInt64(7)), reader.IsDBNull(8) ? null : reader.GetString(8), reader.GetInt64(9)));
+            found.Add(IndexViews.Session(reader));
         }
 
         return found;
@@ -140,26 +137,17 @@ public sealed class SearchIndex : ISearchIndex
 
         if (filter.After is { } after)
         {
-            var split = after.LastIndexOf(':');
-            if (split < 1 || !long.TryParse(after.AsSpan(split + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var number))
-            {
-                throw new FormatException("after must be session:operation");
-            }
-
-            where.Add("(o.at, o.rowid) < (SELECT at, rowid FROM operations WHERE session = {0} AND operation = {1})", after[..split], number);
+            var (session, operation) = IndexViews.After(after);
+            where.Add("(o.at, o.rowid) < (SELECT at, rowid FROM operations WHERE session = {0} AND operation = {1})", session, operation);
         }
 
         command.CommandText =
-            "SELECT o.session, o.operation, o.at, o.person, o.name, o.connection, o.text, o.parameters, o.decision, o.rules, o.request, o.approvers, o.outcome, o.rows,"
-            + " o.error_code, o.duration FROM operations o" + where + " ORDER BY o.at DESC, o.rowid DESC" + Limit(filter.Limit);
+            $"SELECT {IndexViews.OperationColumns} FROM operations o" + where + " ORDER BY o.at DESC, o.rowid DESC" + IndexViews.Limit(filter.Limit);
         using var reader = command.ExecuteReader();
         var found = new List<OperationView>();
         while (reader.Read())
         {
-            found.Add(new OperationView(
-                reader.GetString(0), reader.GetInt64(1), Time(reader.GetInt64(2)), reader.GetString(3), reader.GetString(4), reader.GetString(5), reader.GetString(6),
-                List<string?>(reader, 7), reader.GetString(8), List<string>(reader, 9), Text(reader, 10), List<RecordedApprover>(reader, 11), Text(reader, 12),
-                Number(reader, 13), Text(reader, 14), Number(reader, 15)));
+            found.Add(IndexViews.Operation(reader));
         }
 
         return found;
@@ -264,17 +252,6 @@ public sealed class SearchIndex : ISearchIndex
 
         return command.ExecuteScalar();
     }
-
-    private static string Limit(int limit) => string.Create(CultureInfo.InvariantCulture, $" LIMIT {Math.Clamp(limit, 1, ISearchIndex.MaxLimit)}");
-
-    private static DateTimeOffset Time(long microseconds) => DateTimeOffset.UnixEpoch.AddTicks(microseconds * TimeSpan.TicksPerMicrosecond);
-
-    private static string? Text(SqliteDataReader reader, int column) => reader.IsDBNull(column) ? null : reader.GetString(column);
-
-    private static long? Number(SqliteDataReader reader, int column) => reader.IsDBNull(column) ? null : reader.GetInt64(column);
-
-    private static List<T> List<T>(SqliteDataReader reader, int column) =>
-        reader.IsDBNull(column) ? [] : JsonSerializer.Deserialize<List<T>>(reader.GetString(column), JsonSerializerOptions.Web) ?? [];
 
     private const string Schema = """
         CREATE TABLE state (indexed_to INTEGER NOT NULL);
