@@ -15,7 +15,7 @@ if [ -n "${BENCH_QUICK:-}" ]; then proxies=20 sessions=400 seconds=5 statements=
 # A socket for each proxy and service.
 ulimit -n "$(ulimit -H -n)"
 echo "Building" >&2
-dotnet build benchmarks/scale -c Release -v q -nologo > "$work/build" 2>&1 || { cat "$work/build" >&2; exit 1; }
+[ -n "${BENCH_BUILT:-}" ] || dotnet build benchmarks/scale -c Release -v q -nologo > "$work/build" 2>&1 || { cat "$work/build" >&2; exit 1; }
 artifacts/bin/Countersign.Benchmarks.Scale/release/Countersign.Benchmarks.Scale "$work/page" "$proxies" "$sessions" "$seconds" "$statements" "$logins" "$connections" "$old" > "$work/figures"
 {
     echo "# scale: $proxies proxies and $sessions sessions on one control plane"
