@@ -251,7 +251,7 @@ public sealed partial class ComposeTests
         foreach (var name in targets.Select(target => target.Split(':')[0]))
         {
             Assert.Equal("${COUNTERSIGN_METRICS:-all}", Services[name]!["environment"]!["Countersign__Metrics"]!.GetValue<string>());
-            Assert.Contains("inside", Texts(Services[name]!["networks"]));
+            Assert.Contains("inside", name == "entrance" ? Texts(Services[name]!["networks"]) : NetworksOf($"{name}-network"));
         }
 
         Assert.Equal(["alerts.yaml"], Texts(scrape["rule_files"]));

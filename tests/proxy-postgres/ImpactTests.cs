@@ -252,6 +252,7 @@ public sealed class ImpactTests(ServerFixture server)
         Assert.Equal("5|0\n", await server.DirectAsync(Named("select count(*), count(*) filter (where b <> 'b' || a) from {0};")));
     }
 
+    [Trait("group", "attacks")]
     [Theory]
     [InlineData("update {0} set b = secret where a = 1")]
     [InlineData("update {0} set b = 'x' where secret = 'secret3'")]
