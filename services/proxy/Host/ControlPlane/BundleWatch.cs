@@ -47,6 +47,8 @@ internal sealed partial class BundleWatch(
         var beacon = await BeaconAsync(
             client, token => signer.VerifyAsync<PolicyBeacon>(token, TokenTypes.Beacon, null, null, Clock.GetUtcNow(), requireExpiry: false), each => each.IssuedAt,
             cancellation).ConfigureAwait(false);
+        // Before anything is remembered of it: a beacon of the future is no word at all.
+        freshness.ThrowIfFuture(beacon.IssuedAt);
         if (beacon.Version < highest.Version)
         {
             LogRolledBack(beacon.Version, highest.Version);
