@@ -1,6 +1,8 @@
 using System.Collections.Concurrent;
 using System.Text.Json;
 using Countersign.Identity.Contracts;
+using Countersign.Platform.Hosting;
+using Countersign.Platform.Ports;
 using Countersign.Platform.Tokens;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -14,14 +16,23 @@ public sealed class FakePeers : IAsyncDisposable
 {
     private readonly TimeProvider _clock;
     private WebApplication _app = null!;
+    private int _mailsAsked;
 
     private FakePeers(TimeProvider clock) => _clock = clock;
 
     public SigningKey IdentityKey { get; } = SigningKey.Create();
+    public SigningKey PolicyKey { get; } = SigningKey.Create();
+
+    /// <summary>Where somebody else answers in the place of both: what they sign with, and for whom they say that it is. No key: they don't sign.</summary>
+    public (SigningKey? Key, string Audience)? Impostor { get; set; }
     public ConcurrentDictionary<string, PersonStanding> Persons { get; } = new();
     public ConcurrentDictionary<string, (string[] Persons, string? IdpGroup)> Groups { get; } = new();
+    /// <summary>Addresses that the provider named.</summary>
+    public ConcurrentDictionary<string, string> Mails { get; } = new();
     public ConcurrentDictionary<string, string> LoginCodes { get; } = new();
     public bool IdentityDown { get; set; }
+    public bool IdentityMailsDown { get; set; }
+    public int MailsAsked => Volatile.Read(ref _mailsAsked);
     public bool PolicyDown { get; set; }
     public string Address { get; private set; } = "";
 
@@ -32,9 +43,24 @@ public sealed class FakePeers : IAsyncDisposable
         builder.Logging.ClearProviders();
         builder.WebHost.UseUrls("http://127.0.0.1:0");
         var app = builder.Build();
+        app.Use((context, next) =>
+        {
+            var appId = context.Request.Path.StartsWithSegments("/identity", StringComparison.Ordinal) ? AppIds.Identity : AppIds.Policy;
+            var (key, audience) = peers.Impostor ?? (appId == AppIds.Identity ? peers.IdentityKey : peers.PolicyKey, AppIds.Approval);
+            return key is null ? next(context) : AnswerSigning.AnswerAsync(context, next, key, appId, _ => audience, clock);
+        });
+        app.UseRouting();
         app.MapGet("/identity/v1/persons/{id}/standing", (string id) =>
             peers.IdentityDown ? Results.StatusCode(503)
             : peers.Persons.TryGetValue(id, out var standing) ? Results.Json(standing) : Results.NotFound());
+        app.MapGet("/identity/v1/persons", (bool? enrolled) => Interlocked.Increment(ref peers._mailsAsked) > 0 && (peers.IdentityDown || peers.IdentityMailsDown)
+            ? Results.StatusCode(503)
+            : Results.Json(peers.Persons.Values.Where(person => enrolled is null || (person is { Enrolled: true, Disabled: false }) == enrolled)
+                .Select(person => new PersonView(person.Person, person.Name, person.Enrolled, person.Disabled, [])
+                {
+                    Groups = person.Groups,
+                    Mail = peers.Mails.GetValueOrDefault(person.Person),
+                })));
         app.MapPost("/identity/v1/tokens", (JsonElement body, HttpContext http) =>
             http.Request.Headers.Authorization.ToString().StartsWith("Bearer ", StringComparison.Ordinal)
                 && body.GetProperty("grant").GetString() == "login_code"
@@ -110,5 +136,6 @@ public sealed class FakePeers : IAsyncDisposable
     {
         await _app.DisposeAsync();
         IdentityKey.Dispose();
+        PolicyKey.Dispose();
     }
 }

@@ -70,14 +70,16 @@ internal static class PersonRoutes
         own.MapPost("/service-accounts", AddServiceAccountAsync);
         own.MapPost("/service-accounts/{id}/owners", SetOwnersAsync);
 
-        group.MapGet("/v1/persons", ListAsync).RequireCaller(AppIds.Identity, Callers.Persons | Callers.Services, AppIds.Approval, AppIds.Policy, AppIds.Recorder);
-        group.MapGet("/v1/persons/{id}/standing", StandingAsync).RequireCaller(
+        group.MapGet("/v1/persons", ListAsync).SignsAnswers(AppIds.Identity).RequireCaller(AppIds.Identity, Callers.Persons | Callers.Services, AppIds.Approval, AppIds.Policy, AppIds.Recorder);
+        group.MapGet("/v1/persons/{id}/standing", StandingAsync).SignsAnswers(AppIds.Identity).RequireCaller(
             AppIds.Identity, Callers.Persons | Callers.Services, AppIds.Approval, AppIds.Policy, AppIds.Recorder, AppIds.Proxy);
     }
 
-    private static async Task<IReadOnlyList<PersonView>> ListAsync(HttpContext context, PersonDirectory persons, CancellationToken cancellation)
+    private static async Task<IReadOnlyList<PersonView>> ListAsync(bool? enrolled, HttpContext context, PersonDirectory persons, CancellationToken cancellation)
     {
-        var all = await persons.ListAsync(cancellation);
+        var found = (await persons.ListAsync(cancellation)).Where(person => enrolled is not { } wanted || (person is { Enrolled: true, Disabled: false }) == wanted);
+        // Addresses are for whoever sends mail, and for nobody else.
+        List<PersonView> all = [.. context.GetCaller().Service == AppIds.Approval ? found : found.Select(person => person with { Mail = null })];
         if (context.GetCaller().Person is not { } caller)
         {
             return all;

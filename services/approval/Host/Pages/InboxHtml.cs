@@ -103,11 +103,13 @@ internal static class InboxHtml
         if (Length(request) <= MaxInList)
         {
             Operations(html, request);
+            ImpactHtml.Notes(html, request);
             Context(html, request);
         }
         else
         {
             html.Append(CultureInfo.InvariantCulture, $"<p>Its {Length(request)} characters are on its own page.</p>");
+            ImpactHtml.Notes(html, request);
         }
 
         html.Append(CultureInfo.InvariantCulture, $"<p><a href=\"/approval/requests/{Text(request.Id)}\">Open it</a> <small><code>{Text(request.Digest)}</code></small></p></section>");
@@ -124,7 +126,7 @@ internal static class InboxHtml
     {
         html.Append("<form method=\"get\" action=\"/approval/inbox\"><p>");
         Select(html, "state", query.State, "everything", "pending", "review", "overdue");
-        Select(html, "kind", query.Kind, "every kind", "operation", "access_window", "bundle", "enrolment", "identity_link", "retention", "key");
+        Select(html, "kind", query.Kind, "every kind", "operation", "access_window", "bundle", "enrolment", "identity_link", "key");
         Input(html, "connection", "Connection", query.Connection);
         Input(html, "requester", "Asked by", query.Requester);
         html.Append("<button type=\"submit\">Filter</button></p></form>");
