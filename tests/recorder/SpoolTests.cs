@@ -344,8 +344,53 @@ public sealed class SpoolTests : IDisposable
 
     private List<string> Segments() => [.. _storage.List().Where(name => name.EndsWith(".seg", StringComparison.Ordinal)).Order(StringComparer.Ordinal)];
 
-    private Spool Open(IEntryTransport transport, Func<SpoolOptions, SpoolOptions>? change = null) =>
-        Spool.Open((change ?? (options => options))(Options), _storage, SpoolKey.Of([.. _key]), _signer, transport, TimeProvider.System, NullLogger.Instance);
+    [Fact]
+    public async Task A_drain_that_is_asked_for_behind_a_look_at_the_disk_waits_for_what_was_written_meanwhile()
+    {
+        var transport = new CollectingTransport(_signer);
+        using var clock = new ShipperClock();
+        await using var spool = Open(transport, clock: clock);
+
+        // The shipper has looked, and there was nothing.
+        Assert.True(clock.Reached.Wait(TimeSpan.FromSeconds(30)));
+        var recording = await spool.OpenAsync("ses_1", Make.Start(), default);
+        await recording.Append(Make.Operation(1), RecordLevel.Durable).WaitAsync(default);
+        await recording.EndAsync(new SessionEndEntry("client", 1, 1, 2), default);
+        await recording.DisposeAsync();
+        var drained = spool.DrainAsync(TimeSpan.FromMinutes(1));
+        clock.Running.Set();
+        await drained;
+        Assert.True(transport.IsComplete("ses_1"));
+    }
+
+    private Spool Open(IEntryTransport transport, Func<SpoolOptions, SpoolOptions>? change = null, TimeProvider? clock = null) =>
+        Spool.Open((change ?? (options => options))(Options), _storage, SpoolKey.Of([.. _key]), _signer, transport, clock ?? TimeProvider.System, NullLogger.Instance);
+
+    /// <summary>Stops the shipper between its look at the disk and what it does about it.</summary>
+    private sealed class ShipperClock : TimeProvider, IDisposable
+    {
+        public ManualResetEventSlim Reached { get; } = new();
+
+        public ManualResetEventSlim Running { get; } = new();
+
+        public override long GetTimestamp()
+        {
+            if (!Running.IsSet && new System.Diagnostics.StackTrace().ToString().Contains("SpoolShipper.Seal()", StringComparison.Ordinal))
+            {
+                Reached.Set();
+                Running.Wait(TimeSpan.FromMinutes(1));
+            }
+
+            return base.GetTimestamp();
+        }
+
+        public void Dispose()
+        {
+            Running.Set();
+            Reached.Dispose();
+            Running.Dispose();
+        }
+    }
 
     internal static SpoolOptions Options => new()
     {

@@ -80,13 +80,13 @@ internal sealed partial class SpoolShipper : IAsyncDisposable
                 _batch.Clear();
                 var began = Clock.GetTimestamp();
 
-                // Asked before reading: then what is read is all that there was.
+                // Asked before reading: then what is read is all that there was when somebody wished to have it shipped.
+                var drained = Volatile.Read(ref _drained);
                 var settled = !_spool.Writer.HasPending;
                 _cursor.Read(_batch, Options.ShipBytes);
                 settled &= !Seal();
                 if (_batch.IsEmpty)
                 {
-                    var drained = Volatile.Read(ref _drained);
                     if (drained is not null && settled)
                     {
                         Volatile.Write(ref _drained, null);
