@@ -63,7 +63,14 @@ public sealed class IdTokenTests : IAsyncLifetime
             claims["email_verified"] = verified;
         }
 
-        Assert.Equal(name, (await _tokens.VerifyAsync(_issuer.Sign(claims), Client, null, default)).Name);
+        var who = await _tokens.VerifyAsync(_issuer.Sign(claims), Client, null, default);
+        Assert.Equal((name, name.Contains('@', StringComparison.Ordinal) ? name : ""), (who.Name, who.Mail));
+        // Nor is mail sent to what is none.
+        foreach (var bad in new[] { "bob@example.test\r\nBcc: eve@example.test", new string('b', 250) + "@x.y" })
+        {
+            claims["email"] = bad;
+            Assert.Equal("", (await _tokens.VerifyAsync(_issuer.Sign(claims), Client, null, default)).Mail);
+        }
     }
 
     public static TheoryData<string> BadTokens => [.. Bad.Keys];

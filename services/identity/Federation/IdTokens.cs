@@ -23,6 +23,7 @@ public sealed class IdTokens(ProviderOptions options, ProviderMetadata metadata,
     private const int MaxTokenLength = 64 * 1024;
     private const int MaxGroups = 1000;
     private const int MaxGroupLength = 256;
+    private const int MaxMailLength = 254;
     private static readonly string[] DefaultNames = ["email", "preferred_username", "name"];
     private static readonly TimeSpan Leeway = TimeSpan.FromMinutes(1);
     private static readonly JsonWebTokenHandler Handler = new() { MapInboundClaims = false };
@@ -119,6 +120,7 @@ public sealed class IdTokens(ProviderOptions options, ProviderMetadata metadata,
             Subject = subject,
             Name = names.Select(name => NameIn(claims, name)).FirstOrDefault(name => !string.IsNullOrWhiteSpace(name)) ?? subject,
             Groups = Groups(claims),
+            Mail = NameIn(claims, "email") is { Length: <= MaxMailLength } mail && !mail.Any(char.IsControl) ? mail : "",
             Acr = Text(claims, "acr") is { Length: <= 256 } acr ? acr : null,
             Amr = [.. Strings(claims, "amr").Where(method => method.Length <= 64).Take(20)],
             AuthenticatedAt = DateTimeOffset.FromUnixTimeSeconds(authenticated),

@@ -52,6 +52,8 @@ public sealed record PrincipalRecord
     public required string Subject { get; init; }
     /// <summary>Groups of the latest login.</summary>
     public IReadOnlyList<string> Groups { get; init; } = [];
+    /// <summary>E-mail address of the latest login; empty where the provider named none, or hasn't verified it.</summary>
+    public string Mail { get; init; } = "";
     /// <summary>Latest login.</summary>
     public required DateTimeOffset LastLoginAt { get; init; }
 }
@@ -67,6 +69,8 @@ public sealed record ProviderIdentity
     public required string Name { get; init; }
     /// <summary>Groups.</summary>
     public IReadOnlyList<string> Groups { get; init; } = [];
+    /// <summary>E-mail address, unless the provider says that it hasn't verified it; empty for none.</summary>
+    public string Mail { get; init; } = "";
     /// <summary>Assurance level.</summary>
     public string? Acr { get; init; }
     /// <summary>Authentication methods.</summary>

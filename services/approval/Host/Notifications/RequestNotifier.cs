@@ -5,7 +5,8 @@ using Countersign.Approval.Workflow;
 namespace Countersign.Approval.Host.Notifications;
 
 /// <summary>Makes notifications of what happened to requests, and puts them where they wait: with the other effects, so that a crash loses none.</summary>
-internal sealed class RequestNotifier(NotificationOutbox outbox, IEnumerable<INotificationTarget> targets, PublicAddress address, INotificationReports reports)
+internal sealed class RequestNotifier(NotificationOutbox outbox, IEnumerable<INotificationTarget> targets, PublicAddress address, INotificationReports reports,
+    NotificationMetrics metrics)
 {
     private readonly INotificationTarget[] _targets = [.. targets];
 
@@ -24,7 +25,8 @@ internal sealed class RequestNotifier(NotificationOutbox outbox, IEnumerable<INo
             notification ??= Of(document, effect, address.Of(document.Spec.Id));
             if (!await outbox.EnqueueAsync($"{document.Spec.Id}:{effect.Version}:{target.Name}", target.Name, null, notification, cancellation))
             {
-                await reports.DroppedAsync(target.Name, notification);
+                metrics.Became(target.Name, "dropped");
+                await reports.DroppedAsync(target.Name, notification, "too many wait");
             }
         }
     }
