@@ -187,6 +187,12 @@ public sealed class FakeCluster : IAsyncDisposable
             }
         }
 
+        if (_options.Proxies == 0)
+        {
+            // The entrance wants an address; nobody listens there.
+            behind.Add(new("Countersign__Entrance__Services__proxy__0", "http://127.0.0.1:9"));
+        }
+
         _processes.Add(new ServiceProcess("entrance", "Countersign.Entrance", Folder, entrancePort, behind));
     }
 

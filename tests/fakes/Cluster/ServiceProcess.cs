@@ -155,9 +155,14 @@ public sealed partial class ServiceProcess : IAsyncDisposable
         return ((IPEndPoint)probe.LocalEndpoint).Port;
     }
 
-    // The executables are built beside this one: artifacts/bin/PROJECT/CONFIGURATION/.
+    // The executables are built beside this one, artifacts/bin/PROJECT/CONFIGURATION/, or published with it into one folder.
     private static string Binary(string project)
     {
+        if (Path.Combine(AppContext.BaseDirectory, project) is var published && File.Exists(published) && File.Exists(published + ".dll"))
+        {
+            return published;
+        }
+
         var own = new DirectoryInfo(AppContext.BaseDirectory.TrimEnd(Path.DirectorySeparatorChar));
         var binary = Path.Combine(own.Parent!.Parent!.FullName, project, own.Name, project);
         return File.Exists(binary) ? binary : throw new FileNotFoundException($"{project} is not built.", binary);
