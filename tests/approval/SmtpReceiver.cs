@@ -59,7 +59,7 @@ public sealed class SmtpReceiver : IAsyncDisposable
                 }
             }
         }
-        catch (Exception error) when (error is OperationCanceledException or SocketException or ObjectDisposedException)
+        catch (Exception error) when (error is OperationCanceledException or SocketException or InvalidOperationException)
         {
             // The end of the test.
         }

@@ -139,6 +139,81 @@ public sealed class WebhookTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task The_receiver_of_the_documentation_takes_what_is_genuine_once_and_nothing_else()
+    {
+        await Server.OpenAsync();
+        await Until("siem", 1);
+        var (message, other) = (Of("siem")[0], "whsec_" + Convert.ToBase64String(RandomNumberGenerator.GetBytes(32)));
+        var (at, mine) = (long.Parse(message.Timestamp, System.Globalization.CultureInfo.InvariantCulture), "whsec_" + Convert.ToBase64String(Secret));
+        object Try(string[] secrets, long now, Received? received = null, string? signature = null) => new
+        {
+            secrets,
+            now,
+            headers = new Dictionary<string, string> { ["webhook-id"] = (received ?? message).Id, ["webhook-timestamp"] = (received ?? message).Timestamp, ["webhook-signature"] = signature ?? message.Signature },
+            body = Convert.ToBase64String((received ?? message).Body),
+        };
+        var later = (at + 1).ToString(System.Globalization.CultureInfo.InvariantCulture);
+        (object Ask, string Answer)[] cases =
+        [
+            (Try([mine], at + 301), "too old"),
+            (Try([mine], at - 301), "too old"),
+            (Try([mine], at, message with { Timestamp = later }), "not genuine"),
+            (Try([mine], at, message with { Id = message.Id + "x" }), "not genuine"),
+            (Try([mine], at, message with { Body = [.. message.Body, (byte)' '] }), "not genuine"),
+            (Try([mine], at, message with { Timestamp = "" }), "too old"),
+            (Try([other], at), "not genuine"),
+            (Try([mine], at, null, ""), "not genuine"),
+            (Try([mine], at, null, "v1,"), "not genuine"),
+            (Try([mine], at, null, message.Signature.Replace("v1,", "v2,", StringComparison.Ordinal)), "not genuine"),
+            (Try([other, mine], at + 299, null, "v1,AAAA " + message.Signature), "new"),
+            (Try([mine], at + 299), "known"),
+        ];
+        var page = await File.ReadAllTextAsync(Path.Combine(Repository, "docs", "formats", "webhook.md"));
+        var begin = page.IndexOf("```js\n", StringComparison.Ordinal) + "```js\n".Length;
+        await File.WriteAllTextAsync(Path.Combine(_folder, "receiver.mjs"), page[begin..page.IndexOf("\n```", begin, StringComparison.Ordinal)]);
+        await File.WriteAllTextAsync(
+            Path.Combine(_folder, "run.mjs"),
+            """
+            import { accept } from "./receiver.mjs";
+            import { readFileSync } from "node:fs";
+            const tries = JSON.parse(readFileSync(new URL("./tries.json", import.meta.url)));
+            console.log(JSON.stringify(tries.map((each) => accept(each.secrets, each.headers, Buffer.from(each.body, "base64"), each.now))));
+            """);
+        await File.WriteAllTextAsync(Path.Combine(_folder, "tries.json"), JsonSerializer.Serialize(cases.Select(each => each.Ask)));
+        using var node = System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo("node", [Path.Combine(_folder, "run.mjs")]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        var (output, errors) = (node.StandardOutput.ReadToEndAsync(), node.StandardError.ReadToEndAsync());
+        await node.WaitForExitAsync();
+        Assert.True(node.ExitCode == 0, await errors);
+        Assert.Equal(cases.Select(each => each.Answer), JsonSerializer.Deserialize<string[]>(await output));
+    }
+
+    [Theory]
+    [InlineData("https://169.254.169.254/latest/meta-data", false)]
+    [InlineData("https://[::ffff:169.254.169.254]/", false)]
+    [InlineData("https://0.0.0.0/", false)]
+    [InlineData("https://10.1.2.3/", false)]
+    [InlineData("https://[fe80::1]/", true)]
+    [InlineData("https://[64:ff9b::a9fe:a9fe]/", false)]
+    [InlineData("https://224.0.0.1/", true)]
+    public async Task What_answers_for_the_machine_its_cloud_or_its_network_is_told_nothing(string url, bool privateNetwork)
+    {
+        using var target = new Notify.WebhookTarget(
+            new Notify.WebhookOptions { Name = "x", Url = url, SecretFile = Path.Combine(_folder, "secret"), PrivateNetwork = privateNetwork }, TimeProvider.System);
+        var delivery = await target.DeliverAsync(
+            new Notify.QueuedNotification
+            {
+                Id = "apr_a:1:x", Target = "x", CreatedAt = default, NextAt = default,
+                Notification = new Notify.Notification
+                {
+                    Event = "request.opened", At = default, Request = "apr_a", Version = 1, Kind = "operation", State = "pending",
+                    Requester = new Notify.NotifiedPerson("alice", "alice"), ExpiresAt = default, Link = "https://countersign.example/",
+                },
+            },
+            default);
+        Assert.Equal("its address is not one that may be told", delivery.Error);
+    }
+
+    [Fact]
     public async Task Figures_say_what_became_of_messages_and_of_nobody()
     {
         await MetricAsync("countersign_notification_messages_total", "siem", "dead", 0);
@@ -226,6 +301,20 @@ public sealed class WebhookTests : IAsyncLifetime
 
         await _receiver.DisposeAsync();
         System.IO.Directory.Delete(_folder, recursive: true);
+    }
+
+    private static string Repository
+    {
+        get
+        {
+            var folder = new DirectoryInfo(AppContext.BaseDirectory);
+            while (!File.Exists(Path.Combine(folder!.FullName, "Countersign.slnx")))
+            {
+                folder = folder.Parent;
+            }
+
+            return folder.FullName;
+        }
     }
 
     private static bool Signed(Received message, byte[] secret)

@@ -252,6 +252,7 @@ public sealed partial class ComposeTests
         {
             Assert.Equal("${COUNTERSIGN_METRICS:-all}", Services[name]!["environment"]!["Countersign__Metrics"]!.GetValue<string>());
             Assert.Contains("inside", name == "entrance" ? Texts(Services[name]!["networks"]) : NetworksOf($"{name}-network"));
+            Assert.True(name == "entrance" || Texts(Services[$"{name}-network"]!["networks"]!["inside"]!["aliases"]).Contains(name), name);
         }
 
         Assert.Equal(["alerts.yaml"], Texts(scrape["rule_files"]));

@@ -11,14 +11,14 @@ public sealed class CrashTests(ServerFixture server)
     {
         await using var doomed = await PostgresServer.StartAsync(new PostgresServerOptions { Scram = true });
         await using var gateway = new Gateway(server.Port);
-        gateway.Connections.Targets["doomed"] = gateway.Connections.Targets[Gateway.Connection] with
+        gateway.Connections.Targets["gone"] = gateway.Connections.Targets[Gateway.Connection] with
         {
-            Connection = "doomed",
+            Connection = "gone",
             Port = doomed.Port,
             Credential = new Policy.Contracts.TargetCredential(PostgresServer.Superuser, PostgresServer.Password),
         };
         using var other = await RawClient.LogInAsync(gateway.Port);
-        using var client = await RawClient.LogInAsync(gateway.Port, database: "doomed");
+        using var client = await RawClient.LogInAsync(gateway.Port, database: "gone");
         client.Query("create table half(a int); insert into half values (1); select pg_sleep(60)");
         await client.FlushAsync();
         await using (var direct = new Npgsql.NpgsqlConnection($"Host=127.0.0.1;Port={doomed.Port};Username={PostgresServer.Superuser};Password={PostgresServer.Password};Database=postgres;SSL Mode=Disable;Pooling=false"))
@@ -48,10 +48,10 @@ public sealed class CrashTests(ServerFixture server)
         Assert.Equal("unknown", Assert.Single(recording.Completions).Outcome);
         other.Query("select 1");
         Assert.Equal("TDCZ", (await other.RunAsync()).Types());
-        await Assert.ThrowsAsync<InvalidOperationException>(() => RawClient.LogInAsync(gateway.Port, database: "doomed"));
+        await Assert.ThrowsAsync<InvalidOperationException>(() => RawClient.LogInAsync(gateway.Port, database: "gone"));
 
         await doomed.StartAgainAsync();
-        using var again = await RawClient.LogInAsync(gateway.Port, database: "doomed");
+        using var again = await RawClient.LogInAsync(gateway.Port, database: "gone");
         again.Query("select count(*) from pg_class where relname = 'half'");
         var counted = await again.RunAsync();
         Assert.EndsWith("0", counted[1].Text, StringComparison.Ordinal);

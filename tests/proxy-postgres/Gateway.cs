@@ -312,9 +312,10 @@ internal sealed class MemoryApprovals(TimeProvider clock) : IApprovals
         return _requests.Values.OrderBy(entry => entry.LastAsked).Last().Id;
     }
 
-    public void Decide(string id, bool approve)
+    public void Decide(string id, bool approve, string comment = "not today")
     {
         var entry = _requests[id];
+        entry.Comment = comment;
         entry.State = approve ? RequestState.Approved : RequestState.Denied;
         entry.Decided.TrySetResult();
     }
@@ -458,7 +459,7 @@ internal sealed class MemoryApprovals(TimeProvider clock) : IApprovals
         Operations = entry.Ask.Operations,
         Redeemed = entry.Redeemed,
         AllOf = entry.Ask.AllOf,
-        Decisions = entry.State == RequestState.Denied ? [new RequestDecision("per_bob", "bob", false, clock.GetUtcNow(), "not today")] : [],
+        Decisions = entry.State == RequestState.Denied ? [new RequestDecision("per_bob", "bob", false, clock.GetUtcNow(), entry.Comment)] : [],
         Rules = [],
         Message = entry.Ask.Message,
         Reason = "",
@@ -480,6 +481,8 @@ internal sealed class MemoryApprovals(TimeProvider clock) : IApprovals
         public long LastAsked { get; set; }
 
         public RequestState State { get; set; }
+
+        public string Comment { get; set; } = "";
 
         public int Redeemed { get; set; }
 

@@ -199,7 +199,7 @@ internal sealed class HttpApi(Sidecar sidecar)
             }
             catch (Exception error) when (error is HttpRequestException or DivideByZeroException or ObjectDisposedException)
             {
-                if (attempt == 3)
+                if (attempt >= Plane.Options.InvokeRetries)
                 {
                     await ErrorAsync(context, 500, "ERR_DIRECT_INVOKE", $"failed to invoke, id: {app}, err: connection refused");
                     return;

@@ -24,6 +24,9 @@ public sealed record PlaneOptions
     /// <summary>Pause between attempts of a failing reminder (3 more, then a one-shot is dropped) and of calls that find nobody.</summary>
     public TimeSpan RetryPause { get; init; } = TimeSpan.FromSeconds(1);
 
+    /// <summary>How often a call between services is repeated where nobody takes it: 3 is built in, a resiliency policy may say otherwise.</summary>
+    public int InvokeRetries { get; init; } = 3;
+
     /// <summary>How often the sidecar asks the app whether it is well.</summary>
     public TimeSpan ProbeInterval { get; init; } = TimeSpan.FromMilliseconds(200);
 

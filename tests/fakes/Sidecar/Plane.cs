@@ -15,6 +15,7 @@ public sealed class Plane : IAsyncDisposable
     private readonly Journal _journal;
     private readonly ConcurrentDictionary<string, Sidecar> _sidecars = new(StringComparer.Ordinal);
     private int _disposed;
+    private int _turn;
 
     /// <summary>A plane without sidecars yet.</summary>
     public Plane(PlaneOptions options)
@@ -71,7 +72,14 @@ public sealed class Plane : IAsyncDisposable
     internal void Remove(Sidecar sidecar) => _sidecars.TryRemove(sidecar.Instance, out _);
 
     internal IReadOnlyList<Sidecar> InstancesOf(string appId) =>
-        [.. _sidecars.Values.Where(sidecar => sidecar.Options.AppId == appId).OrderByDescending(sidecar => sidecar.IsAppWell)];
+        [.. Turned([.. _sidecars.Values.Where(sidecar => sidecar.Options.AppId == appId).OrderBy(sidecar => sidecar.Instance, StringComparer.Ordinal)]).OrderByDescending(sidecar => sidecar.IsAppWell)];
+
+    // One after the other, as name resolution does.
+    private IEnumerable<Sidecar> Turned(List<Sidecar> all)
+    {
+        var turn = (int)((uint)Interlocked.Increment(ref _turn) % (uint)Math.Max(1, all.Count));
+        return all.Skip(turn).Concat(all.Take(turn));
+    }
 
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()

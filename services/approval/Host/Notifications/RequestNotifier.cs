@@ -50,7 +50,7 @@ internal sealed class RequestNotifier(NotificationOutbox outbox, IEnumerable<INo
             Rules = Excerpts.Names(spec.Rules),
             Reason = Excerpts.Of(spec.Reason, Excerpts.MaxSentence),
             Comment = Excerpts.Of(effect.Comment, Excerpts.MaxSentence),
-            Needs = [.. spec.AllOf.Select(each => new NotifiedRequirement([.. each.AnyOf], each.Quorum))],
+            Needs = [.. spec.AllOf.Select(each => new NotifiedRequirement([.. each.AnyOf.Select(Excerpts.Name)], each.Quorum))],
             Statements = [.. spec.Operations.Take(Excerpts.MaxStatements).Select(operation => Excerpts.Of(operation.Text, Excerpts.MaxStatement))],
             MoreStatements = Math.Max(0, spec.Operations.Count - Excerpts.MaxStatements),
             ExpiresAt = document.Deadline,
