@@ -124,7 +124,8 @@ public sealed class RequestShell
                 var session = await _parts.Evidence.SessionAsync(redeem.Assertion, cancellation);
                 return new Redeem(redeem.RedemptionId, service, session.Person, session.Connection, redeem.Index, redeem.Digest)
                 {
-                    Gone = await GoneAsync(document, cancellation),
+                    // I2 holds for who runs it too: an approver who made the credential that it runs under has approved for themselves.
+                    Gone = [.. await GoneAsync(document, cancellation), .. Executors(document, session)],
                 };
             case RevokeMessage revoke:
                 return new Revoke("", await _parts.Evidence.DeciderAsync(document!.Spec, revoke.Token, groups: false, cancellation), revoke.Comment);
@@ -147,6 +148,9 @@ public sealed class RequestShell
         document is { State: WorkflowState.Pending or WorkflowState.Approved, Bootstrap: false }
             ? _parts.Evidence.GoneAsync(document.Spec, document.Votes.Where(vote => vote.Approved).Select(vote => vote.Person).ToList(), cancellation)
             : ValueTask.FromResult<IReadOnlyList<string>>([]);
+
+    private static IEnumerable<string> Executors(RequestDocument document, SessionEvidence session) =>
+        document.Votes.Where(vote => vote.Approved && session.Guises.Contains(vote.Person, StringComparer.Ordinal)).Select(vote => vote.Person);
 
     /// <summary>Why what a request asks to extend can't be extended now; null where it can, or where it extends nothing.</summary>
     internal static async ValueTask<Refusal?> ExtensionRefusedAsync(IWorkflowHost workflows, RequestSpec spec, CancellationToken cancellation)

@@ -112,20 +112,23 @@ public sealed class IdTokens(ProviderOptions options, ProviderMetadata metadata,
 
         // Some providers send 0 for "unknown".
         var authenticated = Seconds(claims, "auth_time") is { } at and > 0 ? Math.Min(at, issued) : issued;
+        var groups = Groups(claims);
         var names = options.NameClaims.Count == 0 ? DefaultNames : options.NameClaims;
         return new ProviderIdentity
         {
             Issuer = metadata.Issuer,
             Subject = subject,
             Name = names.Select(name => NameIn(claims, name)).FirstOrDefault(name => !string.IsNullOrWhiteSpace(name)) ?? subject,
-            Groups = Groups(claims),
+            Groups = groups ?? [],
+            HasGroups = groups is not null,
             Acr = Text(claims, "acr") is { Length: <= 256 } acr ? acr : null,
             Amr = [.. Strings(claims, "amr").Where(method => method.Length <= 64).Take(20)],
             AuthenticatedAt = DateTimeOffset.FromUnixTimeSeconds(authenticated),
         };
     }
 
-    private List<string> Groups(JsonElement claims)
+    // Null where nothing is said of groups.
+    private List<string>? Groups(JsonElement claims)
     {
         var name = options.GroupsClaim;
         var parent = claims;
@@ -136,11 +139,16 @@ public sealed class IdTokens(ProviderOptions options, ProviderMetadata metadata,
             {
                 if (parent.ValueKind != JsonValueKind.Object || !parent.TryGetProperty(step, out parent))
                 {
-                    return [];
+                    return null;
                 }
             }
 
             name = path[^1];
+        }
+
+        if (parent.ValueKind != JsonValueKind.Object || !parent.TryGetProperty(name, out var value) || value.ValueKind is not (JsonValueKind.String or JsonValueKind.Array))
+        {
+            return null;
         }
 
         var groups = Strings(parent, name).Where(group => group.Length is > 0 and <= MaxGroupLength).Distinct(StringComparer.Ordinal).ToList();

@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Http.Json;
 using System.Text.Json;
 using Countersign.Approval.Contracts;
+using Countersign.Identity.Credentials;
 using Countersign.Identity.Persons;
 using Countersign.Platform.Ports;
 using Countersign.Platform.Tokens;
@@ -26,6 +27,7 @@ internal sealed partial class ControlRequests(
     [FromKeyedServices(AppIds.Identity)] IServiceClients clients,
     ITrustedKeys keys,
     PersonDirectory persons,
+    AccessCredentials credentials,
     TrustedKeySet trustedKeys,
     Bootstrap bootstrap,
     AuditTrail audit,
@@ -184,6 +186,11 @@ internal sealed partial class ControlRequests(
             else
             {
                 await persons.ApplyAsync(pending.Change, pending.Request, cancellation);
+            }
+
+            if (pending.Change.Kind == ChangeKinds.Owners)
+            {
+                await credentials.RevokeDisownedAsync(pending.Change.Persons[0], cancellation);
             }
 
             await EndAsync(pending, Applied, string.Join(", ", grant.Approvers.Select(approver => approver.Name)), cancellation);

@@ -180,7 +180,7 @@ internal static class PersonRoutes
             throw new IdentityException(409, "change-impossible", "Only a service account that isn't disabled has owners.");
         }
 
-        if (!(await persons.OwnersAsync(account, cancellation)).Contains(Person(context).Person))
+        if (!await persons.MayActForAsync(account, Person(context).Person, cancellation))
         {
             await lifecycle.RequireEnrolledAsync(Person(context), cancellation);
         }

@@ -29,8 +29,8 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
         var principal = await _principals.ChangeAsync(
             id,
             known => known is null
-                ? new PrincipalRecord { Id = id, Person = personId, Issuer = who.Issuer, Subject = who.Subject, Groups = who.Groups, LastLoginAt = now }
-                : known with { Groups = who.Groups, LastLoginAt = now },
+                ? new PrincipalRecord { Id = id, Person = personId, Issuer = who.Issuer, Subject = who.Subject, Groups = who.Groups, HeldGroups = who.Groups, LastLoginAt = now }
+                : known with { Groups = who.Groups, HeldGroups = who.HasGroups ? who.Groups : known.HeldGroups ?? known.Groups, LastLoginAt = now },
             cancellation);
         return new SignedIn(principal!, person);
     }
@@ -86,13 +86,22 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
     public async ValueTask<IReadOnlyCollection<string>> SameAsync(string person, CancellationToken cancellation) =>
         SamePersons.Of(person, WithTeams(await AllAsync(cancellation), await PrincipalsAsync(cancellation)));
 
-    /// <summary>Owners of a service account, each member of its team included.</summary>
+    /// <summary>Who counts as owner of a service account, each member of its team included: also who left out their groups at the latest login.</summary>
     public async ValueTask<IReadOnlyList<string>> OwnersAsync(PersonRecord account, CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(account);
         return account.Team.Length == 0
             ? account.Owners
             : WithTeams(await AllAsync(cancellation), await PrincipalsAsync(cancellation)).GetValueOrDefault(account.Id, account).Owners;
+    }
+
+    /// <summary>Whether somebody may act for a service account: by name, or by a group that their latest login says. What is left out gives nothing.</summary>
+    public async ValueTask<bool> MayActForAsync(PersonRecord account, string person, CancellationToken cancellation)
+    {
+        ArgumentNullException.ThrowIfNull(account);
+        return account.Owners.Contains(person, StringComparer.Ordinal)
+            || (account.Team.Length > 0 && await FindAsync(person, cancellation) is { Kind: PersonKinds.Human }
+                && (await PrincipalsAsync(cancellation))[person].Any(principal => principal.Groups.Contains(account.Team, StringComparer.Ordinal)));
     }
 
     /// <summary>Takes everything from a person at once, under all of their accounts.</summary>
@@ -228,7 +237,7 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
     private static IReadOnlyDictionary<string, PersonRecord> WithTeams(IReadOnlyDictionary<string, PersonRecord> persons, ILookup<string, PrincipalRecord> principals)
     {
         IEnumerable<string> Members(string team) => persons.Values
-            .Where(person => person.Kind == PersonKinds.Human && principals[person.Id].Any(principal => principal.Groups.Contains(team, StringComparer.Ordinal)))
+            .Where(person => person.Kind == PersonKinds.Human && principals[person.Id].Any(principal => (principal.HeldGroups ?? principal.Groups).Contains(team, StringComparer.Ordinal)))
             .Select(person => person.Id);
         return persons.Values.Any(person => person.Team.Length > 0)
             ? persons.ToDictionary(

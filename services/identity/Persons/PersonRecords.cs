@@ -52,6 +52,11 @@ public sealed record PrincipalRecord
     public required string Subject { get; init; }
     /// <summary>Groups of the latest login.</summary>
     public IReadOnlyList<string> Groups { get; init; } = [];
+    /// <summary>
+    /// Groups of the latest login whose token named any: what counts for who owns what. A login that leaves the claim out can't end that somebody is of a team. Null for
+    /// principals of before, whose <see cref="Groups"/> count.
+    /// </summary>
+    public IReadOnlyList<string>? HeldGroups { get; init; }
     /// <summary>Latest login.</summary>
     public required DateTimeOffset LastLoginAt { get; init; }
 }
@@ -67,6 +72,8 @@ public sealed record ProviderIdentity
     public required string Name { get; init; }
     /// <summary>Groups.</summary>
     public IReadOnlyList<string> Groups { get; init; } = [];
+    /// <summary>Whether the provider said anything of groups: none is another thing than not a word.</summary>
+    public bool HasGroups { get; init; }
     /// <summary>Assurance level.</summary>
     public string? Acr { get; init; }
     /// <summary>Authentication methods.</summary>

@@ -85,10 +85,10 @@ internal sealed class IdentityHost : IAsyncDisposable
     }
 
     /// <summary>An access token of somebody who logs in at the development issuer now.</summary>
-    public async Task<Login> LogInAsync(string name, string audience = AppIds.Identity)
+    public async Task<Login> LogInAsync(string name, string audience = AppIds.Identity, string scope = "openid profile email groups")
     {
         using var browser = new Browser(BaseUrl);
-        var (idToken, nonce) = await browser.CodeFlowAsync(name, DevPassword(name));
+        var (idToken, nonce) = await browser.CodeFlowAsync(name, DevPassword(name), scope: scope);
         var tokens = await TokensAsync(new { grant = "id_token", idToken, nonce, audience });
         return new Login(this, tokens.AccessToken, tokens.RefreshToken!);
     }
