@@ -115,6 +115,26 @@ public sealed class LinkTests : IAsyncLifetime
 
     [Trait("group", "attacks")]
     [Fact]
+    public async Task An_address_that_the_provider_does_not_vouch_for_is_nobodys_name()
+    {
+        // An approver group lists carol@example.test, who has never logged in. Mallory may call himself what he likes.
+        var directory = (Persons.PersonDirectory)_host.Services.GetService(typeof(Persons.PersonDirectory))!;
+        var mallory = await directory.SignInAsync(
+            new Persons.ProviderIdentity { Issuer = "https://idp.example", Subject = "m", Name = "carol@example.test", AuthenticatedAt = DateTimeOffset.UtcNow }, default);
+        Assert.Matches("^carol@example.test #[a-z2-7]{4,}$", mallory.Person.Name);
+        var carol = await _host.LogInAsync("carol");
+        Assert.Equal("carol@example.test", carol.Claims.Name);
+
+        // Nor does a service account get such a name, whatever two people agree to.
+        var asked = await AskAsync(_alice, "/identity/v1/service-accounts", new { name = "dave@example.test" });
+        await _host.Approval.ApproveAsync(asked.RequestId, _bob.Person);
+        await HttpExtensions.UntilAsync(async () => (await _host.GetAsync<List<PersonView>>(_alice.AccessToken, "/identity/v1/persons"))
+            .Any(person => person.Name.StartsWith("dave@example.test #", StringComparison.Ordinal)));
+        Assert.Equal("dave@example.test", (await _host.LogInAsync("dave")).Claims.Name);
+    }
+
+    [Trait("group", "attacks")]
+    [Fact]
     public async Task A_second_account_of_the_same_address_is_not_enrolled_before_somebody_has_decided_whose_it_is()
     {
         var carol = await _host.LogInAsync("carol");

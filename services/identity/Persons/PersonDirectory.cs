@@ -19,7 +19,7 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
     {
         var id = Ids.OfPrincipal("pri_", who.Issuer, who.Subject);
         var personId = Ids.OfPrincipal("per_", who.Issuer, who.Subject);
-        var person = await _persons.FindAsync(personId, cancellation) ?? await AddPersonAsync(personId, who.Name, PersonKinds.Human, [], cancellation);
+        var person = await _persons.FindAsync(personId, cancellation) ?? await AddPersonAsync(personId, who.Name, PersonKinds.Human, [], cancellation, isVouched: who.HasVouchedName);
         if (person.Disabled)
         {
             throw new IdentityException(403, "person-disabled", "This person was disabled.");
@@ -256,12 +256,12 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
             cancellation);
 
     private async ValueTask<PersonRecord> AddPersonAsync(
-        string id, string wanted, string kind, IReadOnlyList<string> owners, CancellationToken cancellation, string team = "")
+        string id, string wanted, string kind, IReadOnlyList<string> owners, CancellationToken cancellation, string team = "", bool isVouched = false)
     {
         // A second account with the same e-mail address isn't the same person, and must not look like it.
         var clean = PersonNames.Clean(wanted);
         string Marked(int length) => $"{clean} #{id.Substring(4, Math.Min(length, id.Length - 4))}";
-        var name = PersonNames.CanDeceive(clean) ? Marked(4) : clean;
+        var name = PersonNames.CanDeceive(clean) || (PersonNames.LooksLikeAddress(clean) && !isVouched) ? Marked(4) : clean;
         for (var length = 4; !await ReserveAsync(name, id, cancellation); length++)
         {
             name = Marked(length);

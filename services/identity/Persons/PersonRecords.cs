@@ -70,6 +70,8 @@ public sealed record ProviderIdentity
     public required string Subject { get; init; }
     /// <summary>Name to show; only the first login's counts.</summary>
     public required string Name { get; init; }
+    /// <summary>Whether the provider vouches for it where it is an address: it is nobody's choice then.</summary>
+    public bool HasVouchedName { get; init; }
     /// <summary>Groups.</summary>
     public IReadOnlyList<string> Groups { get; init; } = [];
     /// <summary>Whether the provider said anything of groups: none is another thing than not a word.</summary>
