@@ -35,6 +35,8 @@ public sealed record PersonRecord
     public string ClaimedName { get; init; } = "";
     /// <summary>Persons that look like the same human but were decided not to be.</summary>
     public IReadOnlyList<string> Distinct { get; init; } = [];
+    /// <summary>Approval requests whose changes were made here, the latest last: none is made twice, also where something else has happened to the person in between.</summary>
+    public IReadOnlyList<string> Applied { get; init; } = [];
     /// <summary>First seen.</summary>
     public required DateTimeOffset CreatedAt { get; init; }
 }
