@@ -16,6 +16,8 @@ internal sealed class ScriptedApproval(IServiceProvider services, ITrustedKeys k
 {
     public ConcurrentDictionary<string, RequestView> Requests { get; } = new();
 
+    public ConcurrentDictionary<string, CreateRequest> Asked { get; } = new();
+
     public ConcurrentDictionary<string, Func<GrantClaims, GrantClaims>> Twists { get; } = new();
 
     public ConcurrentQueue<string> Redemptions { get; } = new();
@@ -86,6 +88,7 @@ internal sealed class ScriptedApproval(IServiceProvider services, ITrustedKeys k
             Link = "http://approval/x",
         };
         Requests[view.Id] = view;
+        Asked[view.Id] = ask;
         return Results.Ok(new CreateRequestResult(view, false));
     }
 
