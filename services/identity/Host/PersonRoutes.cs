@@ -67,6 +67,11 @@ internal static class PersonRoutes
             var (change, text) = await keys.ProposeAsync(cancellation);
             return Results.Accepted(value: await changes.AskAsync(Person(context), context.GetCaller().Token, change, Reason(ask?.Reason), cancellation, text));
         });
+        own.MapGet("/removals", async (HttpContext context, PersonLifecycle lifecycle, RemovalReviews reviews, CancellationToken cancellation) =>
+        {
+            await lifecycle.RequireEnrolledAsync(Person(context), cancellation);
+            return await reviews.ListAsync(cancellation);
+        });
         own.MapPost("/service-accounts", AddServiceAccountAsync);
         own.MapPost("/service-accounts/{id}/owners", SetOwnersAsync);
 

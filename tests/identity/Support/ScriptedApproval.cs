@@ -24,6 +24,9 @@ internal sealed class ScriptedApproval(IServiceProvider services, ITrustedKeys k
 
     public bool IsDown { get; set; }
 
+    /// <summary>Refuses whatever is asked.</summary>
+    public bool Refuses { get; set; }
+
     /// <summary>Signs grants; another key than approval's for tests.</summary>
     public SigningKey? Signer { get; set; }
 
@@ -60,6 +63,11 @@ internal sealed class ScriptedApproval(IServiceProvider services, ITrustedKeys k
 
     private async Task<IResult> CreateAsync(CreateRequest ask)
     {
+        if (Refuses)
+        {
+            return Problems.Result(401, "token-rejected", "the requester is disabled");
+        }
+
         var identity = await keys.GetAsync(AppIds.Identity, default);
         var requester = await identity.VerifyAsync<AccessTokenClaims>(ask.Assertion, TokenTypes.Access, AppIds.Identity, AppIds.Identity, DateTimeOffset.UtcNow);
         var view = new RequestView
