@@ -26,7 +26,7 @@ public sealed record RequestSummary(
 /// All open requests of this process and the latest of those that are over, in memory: filled from the store at start, and by every save after that, so
 /// it is never behind what was answered.
 /// </summary>
-public sealed class RequestIndex
+public sealed class RequestIndex : IOpenRequests
 {
     /// <summary>How many requests are kept that are over; older ones are in the store, and in the recorder for ever.</summary>
     public const int MaxOver = 5_000;
@@ -111,6 +111,13 @@ public sealed class RequestIndex
             .Where(request => (states is null || states.Contains(request.StateAt(now))) && where?.Invoke(request) != false)
             .OrderByDescending(request => request.CreatedAt).ThenBy(request => request.Id, StringComparer.Ordinal),
     ];
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> Pending(IEnumerable<string> requesters, int most)
+    {
+        ArgumentNullException.ThrowIfNull(requesters);
+        return [.. requesters.SelectMany(Of).Where(request => request.State == WorkflowState.Pending).OrderByDescending(request => request.CreatedAt).Take(most).Select(request => request.Id)];
+    }
 
     private IEnumerable<RequestSummary> Of(string? requester)
     {

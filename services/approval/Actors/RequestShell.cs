@@ -14,7 +14,20 @@ namespace Countersign.Approval.Actors;
 /// <param name="ReviewWithin">How soon what one person did alone must be reviewed.</param>
 public sealed record RequestParts(
     IEvidence Evidence, IGrantSigner Signer, IEffects<RequestDocument, RequestEffect> Effects, TimeProvider Clock, IWorkflowHost Workflows, IRefusalReports Reports,
-    TimeSpan ReviewWithin);
+    TimeSpan ReviewWithin)
+{
+    /// <summary>What others wait for who count as the same person; null where nobody is linked with anybody.</summary>
+    public IOpenRequests? Open { get; init; }
+}
+
+/// <summary>Requests that are open, by who asked.</summary>
+public interface IOpenRequests
+{
+    /// <summary>Those that are pending.</summary>
+    /// <param name="requesters">Person ids.</param>
+    /// <param name="most">No more than this many.</param>
+    IReadOnlyList<string> Pending(IEnumerable<string> requesters, int most);
+}
 
 /// <summary>Reports refused attempts that nobody waits for.</summary>
 public interface IRefusalReports
