@@ -85,6 +85,7 @@ public sealed partial class PageTests(ServerFixture fixture) : IClassFixture<Ser
         using var stranger = new Browser(_server);
         using var loggedOut = await stranger.PostAsync($"{page}/approve", form);
         Assert.Equal(HttpStatusCode.Unauthorized, loggedOut.StatusCode);
+        await ApprovalServer.UntilAsync(() => _server.Audits.Any(audit => audit is { Success: false } && audit.Details["code"] == "logged-out"), "an audit event of a form without a session");
         var still = await _server.GetAsync<RequestView>($"/{asked.Id}", _server.Service("proxy"));
         Assert.Equal((RequestState.Pending, 1L), (still.State, still.Version));
     }

@@ -55,12 +55,14 @@ internal sealed class InboxPages(PageSessions sessions, ApproverInbox inbox, Req
         // Where the browser says it, a form of another site is refused before anything is looked at.
         if (http.Request.Headers["Sec-Fetch-Site"].ToString() is not ("" or "same-origin" or "none") || !http.Request.HasFormContentType)
         {
-            await events.RefusedAsync("request.decision-refused", "", "", FormSubject, "foreign-form");
+            await events.RefusedAsync("request.decision-refused", "", "", FormSubject, "foreign-form", source: ApprovalEndpoints.Source(http));
             return RequestPages.Page(http, StatusCodes.Status403Forbidden, RequestHtml.Message("Refused", "This form was not sent from the inbox."));
         }
 
         if (await sessions.FindAsync(http) is not { } caller)
         {
+            // A form that somebody sent with no token, or one that is good no longer, or forged.
+            await events.RefusedAsync("request.decision-refused", "", "", FormSubject, "logged-out", source: ApprovalEndpoints.Source(http));
             return RequestPages.Page(http, StatusCodes.Status401Unauthorized, RequestHtml.Message("Logged out", "You were logged out. Nothing was decided.", Address));
         }
 

@@ -47,12 +47,14 @@ internal sealed class RequestPages(PageSessions sessions, RequestService service
         // Where the browser says it, a form of another site is refused before anything is looked at.
         if (http.Request.Headers["Sec-Fetch-Site"].ToString() is not ("" or "same-origin" or "none") || !http.Request.HasFormContentType)
         {
-            await events.RefusedAsync("request.decision-refused", "", "", id, "foreign-form");
+            await events.RefusedAsync("request.decision-refused", "", "", id, "foreign-form", source: ApprovalEndpoints.Source(http));
             return Page(http, StatusCodes.Status403Forbidden, RequestHtml.Message("Refused", "This form was not sent from the request's own page."));
         }
 
         if (await sessions.FindAsync(http) is not { } caller)
         {
+            // A form that somebody sent with no token, or one that is good no longer, or forged.
+            await events.RefusedAsync("request.decision-refused", "", "", id, "logged-out", source: ApprovalEndpoints.Source(http));
             return Page(http, StatusCodes.Status401Unauthorized, RequestHtml.Message("Logged out", "You were logged out. Nothing was decided.", page));
         }
 
