@@ -15,8 +15,21 @@ internal sealed class InboxPages(PageSessions sessions, ApproverInbox inbox, Req
 
     public static void Map(IEndpointRouteBuilder app)
     {
-        app.MapGet(Address, (HttpContext http, InboxPages self) => self.GetAsync(http)).ExcludeFromDescription();
-        app.MapPost(Address, (HttpContext http, InboxPages self) => self.DecideAsync(http)).WithRequestBodyLimit(FormLimit).ExcludeFromDescription();
+        app.MapGet(Address, (HttpContext http, InboxPages self) => OrUnavailableAsync(http, self.GetAsync)).ExcludeFromDescription();
+        app.MapPost(Address, (HttpContext http, InboxPages self) => OrUnavailableAsync(http, self.DecideAsync)).WithRequestBodyLimit(FormLimit).ExcludeFromDescription();
+    }
+
+    private static async Task<IResult> OrUnavailableAsync(HttpContext http, Func<HttpContext, Task<IResult>> answer)
+    {
+        try
+        {
+            return await answer(http);
+        }
+        catch (PortUnavailableException)
+        {
+            return RequestPages.Page(
+                http, StatusCodes.Status503ServiceUnavailable, RequestHtml.Message("Not now", "Something that is needed can't be reached. Nothing was decided.", Address));
+        }
     }
 
     private async Task<IResult> GetAsync(HttpContext http)
@@ -43,10 +56,6 @@ internal sealed class InboxPages(PageSessions sessions, ApproverInbox inbox, Req
         catch (ProblemException problem)
         {
             return RequestPages.Page(http, problem.Status, RequestHtml.Message("No such filter", problem.Message, Address));
-        }
-        catch (PortUnavailableException)
-        {
-            return Unavailable(http);
         }
     }
 
@@ -95,12 +104,5 @@ internal sealed class InboxPages(PageSessions sessions, ApproverInbox inbox, Req
         {
             return RequestPages.Page(http, problem.Status, RequestHtml.Message("Nothing decided", problem.Message, Address));
         }
-        catch (PortUnavailableException)
-        {
-            return Unavailable(http);
-        }
     }
-
-    private static IResult Unavailable(HttpContext http) => RequestPages.Page(
-        http, StatusCodes.Status503ServiceUnavailable, RequestHtml.Message("Not now", "Something that is needed can't be reached. Nothing was decided.", Address));
 }
