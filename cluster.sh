@@ -231,7 +231,7 @@ service_up() { # INSTANCE
         DAPR_API_TOKEN=$(< "$dir/secrets/$app-dapr-api-token") APP_API_TOKEN=$(< "$dir/secrets/$app-app-api-token")
         export DAPR_HTTP_PORT DAPR_GRPC_PORT DAPR_API_TOKEN APP_API_TOKEN
         if [ -f "$dir/secrets/$app-connection" ]; then
-            export Countersign__Storage__PostgresFile="$dir/secrets/$app-connection" Countersign__Storage__OwnerFile="$dir/secrets/$app-owner-connection"
+            export Countersign__Storage__PostgresFile="$dir/secrets/$app-connection"
         fi
         case $app in
             identity)
@@ -254,6 +254,11 @@ service_up() { # INSTANCE
                 export Countersign__Proxy__PostgresPort
                 ;;
         esac
+        if [ -n "${Countersign__Storage__PostgresFile:-}" ]; then
+            # Only what ends before the service begins has the login of the schema's owner.
+            Countersign__Storage__PrepareOnly=true Countersign__Storage__OwnerFile="$dir/secrets/$app-owner-connection" \
+                "$(program "$(host_of "$app")")" >> "$dir/log/$name.log" 2>&1 || { tail -n 20 "$dir/log/$name.log" >&2; fail "the schema of $app could not be brought up to date (log: $dir/log/$name.log)"; }
+        fi
         start "$name" "$(program "$(host_of "$app")")"
     )
 }
@@ -270,6 +275,15 @@ entrance_up() {
         done
         start entrance "$(program Countersign.Entrance)"
     )
+}
+scrape_targets() { # For Prometheus (file_sd_configs): who runs here, in a layout that differs with the number of replicas
+    local name list=()
+    for name in "${instances[@]}"; do list+=("{\"targets\": [\"127.0.0.1:$(port_of "$name")\"], \"labels\": {\"job\": \"countersign\", \"part\": \"$name\"}}"); done
+    list+=("{\"targets\": [\"127.0.0.1:$base\"], \"labels\": {\"job\": \"countersign\", \"part\": \"entrance\"}}")
+    list+=("{\"targets\": [\"127.0.0.1:$((base + SENTRY_METRICS))\"], \"labels\": {\"job\": \"dapr\", \"part\": \"sentry\"}}")
+    list+=("{\"targets\": [\"127.0.0.1:$((base + PLACEMENT_METRICS))\"], \"labels\": {\"job\": \"dapr\", \"part\": \"placement\"}}")
+    list+=("{\"targets\": [\"127.0.0.1:$((base + SCHEDULER_METRICS))\"], \"labels\": {\"job\": \"dapr\", \"part\": \"scheduler\"}}")
+    (IFS=,; printf '[%s]\n' "${list[*]}") > "$dir/run/prometheus.json"
 }
 ready_url() { case $1 in entrance) echo "http://127.0.0.1:$base/health/ready" ;; *) echo "http://127.0.0.1:$(port_of "$1")/health/ready" ;; esac; }
 
@@ -314,6 +328,7 @@ up() {
     fi
     say "Dapr's control plane: sentry, placement, scheduler"
     control_plane_up
+    scrape_targets
     say "Services and sidecars: ${instances[*]}"
     for name in "${instances[@]}"; do
         case $name in

@@ -35,6 +35,7 @@ public static class PostgresStorage
         var errors = settings.Errors();
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<PostgresSettings>>(new PostgresSettingsCheck(errors)));
         services.AddOptions<PostgresSettings>().ValidateOnStart();
+        services.AddSingleton<IStoragePreparation>(provider => new PostgresPreparation(errors, () => provider.GetRequiredKeyedService<PostgresDatabase>(appId)));
         if (errors.Count > 0 || services.Any(service => service.ServiceType == typeof(PostgresDatabase) && Equals(service.ServiceKey, appId)))
         {
             return true;
@@ -62,6 +63,13 @@ public static class PostgresStorage
     {
         public ValidateOptionsResult Validate(string? name, PostgresSettings options) =>
             errors.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(errors);
+    }
+
+    private sealed class PostgresPreparation(IReadOnlyList<string> errors, Func<PostgresDatabase> database) : IStoragePreparation
+    {
+        public Task PrepareAsync(CancellationToken cancellation) => errors.Count > 0
+            ? throw new OptionsValidationException(PostgresSettings.Section, typeof(PostgresSettings), errors)
+            : Task.Run(() => database().WaitUntilReady(cancellation), cancellation);
     }
 
     /// <summary>Waits for the database and brings the schema up to date before any service starts.</summary>

@@ -19,6 +19,8 @@ public static class TokenTypes
     public const string Beacon = "cs-beacon+jwt";
     /// <summary>Signature over an event, by its publisher.</summary>
     public const string Event = "cs-event+jwt";
+    /// <summary>Signature over an answer, by the service that was asked.</summary>
+    public const string Answer = "cs-answer+jwt";
     /// <summary>Signature over a message to an actor, by the service that it belongs to.</summary>
     public const string Actor = "cs-actor+jwt";
 }

@@ -22,7 +22,7 @@ namespace Countersign.Approval.Tests;
 public sealed class ApprovalServer : IAsyncDisposable
 {
     private readonly string _directory = Path.Combine(Path.GetTempPath(), "cs-approval-" + Guid.NewGuid().ToString("N"));
-    private readonly Dictionary<string, SigningKey> _services = new() { ["proxy"] = SigningKey.Create(), ["policy"] = SigningKey.Create(), ["recorder"] = SigningKey.Create() };
+    private readonly Dictionary<string, SigningKey> _services = new() { ["proxy"] = SigningKey.Create(), ["recorder"] = SigningKey.Create() };
     private readonly Dictionary<string, string?> _settings;
     private WebApplication? _app;
     private int _sequence;
@@ -58,6 +58,7 @@ public sealed class ApprovalServer : IAsyncDisposable
         var server = new ApprovalServer(peers, clock, settings);
         var keys = Path.Combine(server._directory, "keys");
         FileTrustedKeys.Publish(keys, "identity", peers.IdentityKey);
+        FileTrustedKeys.Publish(keys, "policy", peers.PolicyKey);
         foreach (var (name, key) in server._services)
         {
             FileTrustedKeys.Publish(keys, name, key);
@@ -120,7 +121,7 @@ public sealed class ApprovalServer : IAsyncDisposable
     }
 
     public string Service(string name, string audience = "approval") =>
-        new ServiceTokens(name, name == "identity" ? Peers.IdentityKey : _services[name], Clock).For(audience);
+        new ServiceTokens(name, name switch { "identity" => Peers.IdentityKey, "policy" => Peers.PolicyKey, _ => _services[name] }, Clock).For(audience);
 
     public async Task<HttpResponseMessage> SendAsync(HttpMethod method, string path, string? token, object? body = null)
     {

@@ -1,6 +1,8 @@
 using System.Collections.Concurrent;
 using System.Text.Json;
 using Countersign.Identity.Contracts;
+using Countersign.Platform.Hosting;
+using Countersign.Platform.Ports;
 using Countersign.Platform.Tokens;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -18,6 +20,10 @@ public sealed class FakePeers : IAsyncDisposable
     private FakePeers(TimeProvider clock) => _clock = clock;
 
     public SigningKey IdentityKey { get; } = SigningKey.Create();
+    public SigningKey PolicyKey { get; } = SigningKey.Create();
+
+    /// <summary>Where somebody else answers in the place of both: what they sign with, and for whom they say that it is. No key: they don't sign.</summary>
+    public (SigningKey? Key, string Audience)? Impostor { get; set; }
     public ConcurrentDictionary<string, PersonStanding> Persons { get; } = new();
     public ConcurrentDictionary<string, (string[] Persons, string? IdpGroup)> Groups { get; } = new();
     public ConcurrentDictionary<string, string> LoginCodes { get; } = new();
@@ -32,6 +38,13 @@ public sealed class FakePeers : IAsyncDisposable
         builder.Logging.ClearProviders();
         builder.WebHost.UseUrls("http://127.0.0.1:0");
         var app = builder.Build();
+        app.Use((context, next) =>
+        {
+            var appId = context.Request.Path.StartsWithSegments("/identity", StringComparison.Ordinal) ? AppIds.Identity : AppIds.Policy;
+            var (key, audience) = peers.Impostor ?? (appId == AppIds.Identity ? peers.IdentityKey : peers.PolicyKey, AppIds.Approval);
+            return key is null ? next(context) : AnswerSigning.AnswerAsync(context, next, key, appId, _ => audience, clock);
+        });
+        app.UseRouting();
         app.MapGet("/identity/v1/persons/{id}/standing", (string id) =>
             peers.IdentityDown ? Results.StatusCode(503)
             : peers.Persons.TryGetValue(id, out var standing) ? Results.Json(standing) : Results.NotFound());
@@ -111,5 +124,6 @@ public sealed class FakePeers : IAsyncDisposable
     {
         await _app.DisposeAsync();
         IdentityKey.Dispose();
+        PolicyKey.Dispose();
     }
 }

@@ -284,6 +284,52 @@ public sealed class RestTests(ServerFixture fixture) : IClassFixture<ServerFixtu
         Assert.Equal("unknown-request", await ApprovalServer.ProblemAsync(service, HttpStatusCode.NotFound));
     }
 
+    /// <summary>Whoever gets in between (a sidecar may have any identity) would enrol whom they like, and put them into any group.</summary>
+    [Trait("group", "attacks")]
+    [Theory]
+    [InlineData("unsigned")]
+    [InlineData("another key")]
+    [InlineData("identity's answer to another service")]
+    public async Task An_answer_that_identity_and_policy_did_not_sign_for_this_question_decides_nothing(string how)
+    {
+        var asked = await _server.OpenAsync();
+        var anyone = await _server.OpenAsync(_server.Create(allOf: [new RequestRequirement(["enrolled"], 1)]));
+        using var foreign = SigningKey.Create();
+        _server.Peers.Person("mallory", enrolled: false);
+        using (var refused = await _server.DecideAsync(anyone, "mallory"))
+        {
+            Assert.Equal("not-enrolled", await ApprovalServer.ProblemAsync(refused, HttpStatusCode.Forbidden));
+        }
+
+        _server.Peers.Person("mallory", enrolled: true);
+        _server.Peers.Groups["dba"] = (["mallory"], null);
+        _server.Peers.Impostor = how switch
+        {
+            "unsigned" => (null, ""),
+            "another key" => (foreign, "approval"),
+            _ => (_server.Peers.IdentityKey, "recorder"),
+        };
+        try
+        {
+            foreach (var request in new[] { asked, anyone })
+            {
+                using var decide = await _server.DecideAsync(request, "mallory");
+                Assert.Equal("unavailable", await ApprovalServer.ProblemAsync(decide, HttpStatusCode.ServiceUnavailable));
+            }
+
+            using var create = await _server.PostAsync("", _server.Service("proxy"), _server.Create());
+            Assert.Equal("unavailable", await ApprovalServer.ProblemAsync(create, HttpStatusCode.ServiceUnavailable));
+        }
+        finally
+        {
+            _server.Peers.Impostor = null;
+            _server.Peers.Groups["dba"] = (["bob", "carol@example.com", "alice"], null);
+        }
+
+        Assert.Equal(RequestState.Pending, (await _server.GetAsync<RequestView>($"/{anyone.Id}", _server.Peers.Token("bob"))).State);
+        Assert.Equal(RequestState.Approved, (await _server.ApproveAsync(asked)).State);
+    }
+
     [Fact]
     public async Task When_identity_or_policy_is_down_nothing_changes()
     {

@@ -76,6 +76,19 @@ public sealed class ClusterTests : IAsyncLifetime
             Assert.DoesNotContain(secrets, secret => line.Contains(secret, StringComparison.Ordinal));
         }
 
+        // What Prometheus is told to ask is there.
+        foreach (var part in System.Text.Json.Nodes.JsonNode.Parse(await File.ReadAllTextAsync(_folder["cluster/run/prometheus.json"], TestContext.Current.CancellationToken))!.AsArray()
+            .Where(part => part!["labels"]!["job"]!.GetValue<string>() == "countersign"))
+        {
+            Assert.Equal(HttpStatusCode.OK, (await http.GetAsync($"http://{part!["targets"]![0]}/metrics", TestContext.Current.CancellationToken)).StatusCode);
+        }
+
+        // Nobody who goes on running has the login of a schema's owner.
+        foreach (var pid in Pids())
+        {
+            Assert.DoesNotContain("owner-connection", await File.ReadAllTextAsync($"/proc/{pid}/environ", TestContext.Current.CancellationToken), StringComparison.Ordinal);
+        }
+
         var again = await RunAsync($"up --demo --port-base {port}");
         Assert.Equal(1, again.Code);
         Assert.Contains("runs already", again.Output, StringComparison.Ordinal);

@@ -10,6 +10,11 @@ public sealed partial class ComposeTests
 {
     private static readonly string[] Sidecars = [.. DaprFiles.Services.Select(app => $"{app}-sidecar")];
 
+    private static readonly string[] Networks = [.. DaprFiles.Services.Select(app => $"{app}-network")];
+
+    // A proxy has no database.
+    private static readonly string[] Schemas = [.. DaprFiles.Services.Where(app => app != "proxy").Select(app => $"{app}-schema")];
+
     // Keys of a service in the Compose specification that these files use; anything else is a slip of the pen.
     private static readonly string[] Known =
     [
@@ -24,7 +29,7 @@ public sealed partial class ComposeTests
     [Fact]
     public void All_parts_are_there()
     {
-        string[] all = [.. DaprFiles.Services, .. Sidecars, "postgres", "redis", "sentry", "placement", "scheduler", "entrance", "trust"];
+        string[] all = [.. DaprFiles.Services, .. Sidecars, .. Networks, .. Schemas, "postgres", "redis", "sentry", "placement", "scheduler", "entrance", "trust"];
         Assert.Equal(all.Order(), Services.Select(each => each.Key).Order());
         Assert.Empty(Compose.Select(each => each.Key).Where(key => !key.StartsWith("x-", StringComparison.Ordinal)).Except(["name", "services", "networks", "volumes", "secrets"]));
         Assert.All(Services, each => Assert.Empty(each.Value!.AsObject().Select(pair => pair.Key).Except(Known)));
@@ -57,7 +62,7 @@ public sealed partial class ComposeTests
         {
             Assert.Matches(@"^[a-z0-9./-]+:(\d+\.\d+(\.\d+)?)(-[a-z0-9]+)?$", service!["image"]!.GetValue<string>());
             Assert.DoesNotContain("latest", service["image"]!.GetValue<string>(), StringComparison.Ordinal);
-            Assert.Equal(DaprFiles.Services.Contains(name) || name == "entrance", service["build"] is not null);
+            Assert.Equal(DaprFiles.Services.Contains(name) || Schemas.Contains(name) || name == "entrance", service["build"] is not null);
         }
 
         Assert.All(Services.Where(each => Sidecars.Contains(each.Key)), each => Assert.Equal("daprio/daprd:1.18.3", each.Value!["image"]!.GetValue<string>()));
@@ -71,10 +76,49 @@ public sealed partial class ComposeTests
     public void Ports_are_published_on_loopback_only()
     {
         var published = Services.SelectMany(each => Texts(each.Value!["ports"]).Select(port => (each.Key, port))).ToList();
-        Assert.Equal([("proxy", "127.0.0.1:5439:5439"), ("entrance", "127.0.0.1:8080:8080")], published);
+        Assert.Equal([("proxy-network", "127.0.0.1:5439:5439"), ("entrance", "127.0.0.1:8080:8080")], published);
         Assert.True(Compose["networks"]!["inside"]!["internal"]!.GetValue<bool>());
         // Databases, broker, control plane and services without business outside have no way out.
-        Assert.All(new[] { "postgres", "redis", "sentry", "placement", "scheduler", "policy", "approval", "recorder" }, name => Assert.Equal(["inside"], Texts(Services[name]!["networks"])));
+        Assert.All((string[])["postgres", "redis", "sentry", "placement", "scheduler", .. Schemas], name => Assert.Equal(["inside"], Texts(Services[name]!["networks"])));
+        Assert.All(new[] { "policy-network", "recorder-network" }, name => Assert.Equal(["inside"], NetworksOf(name)));
+        // To the identity provider, to receivers of notifications, to targets.
+        Assert.All(new[] { "identity-network", "approval-network", "proxy-network" }, name => Assert.Equal(["inside", "outside"], NetworksOf(name)));
+    }
+
+    [Fact]
+    public void A_service_writes_its_own_public_key_only()
+    {
+        foreach (var app in DaprFiles.Services)
+        {
+            var trust = Texts(Services[app]!["volumes"]).Where(volume => volume.StartsWith("trust", StringComparison.Ordinal)).ToList();
+            Assert.Equal(DaprFiles.Services.Select(other => $"trust-{other}:/trust/{other}" + (other == app ? "" : ":ro")).Order(), trust.Order());
+        }
+
+        Assert.All(Services.Where(each => each.Key != "trust" && !DaprFiles.Services.Contains(each.Key)), each => Assert.DoesNotContain(Texts(each.Value!["volumes"]), volume => volume.StartsWith("trust", StringComparison.Ordinal)));
+    }
+
+    [Fact]
+    public void What_is_needed_for_a_drain_stops_after_the_proxy()
+    {
+        // Compose stops whoever depends first.
+        Assert.All(DaprFiles.Services, app => Assert.Contains($"{app}-sidecar", Needs(app)));
+        Assert.All(DaprFiles.Services, app => Assert.DoesNotContain(app, Needs($"{app}-sidecar")));
+        Assert.All(DaprFiles.Services.Where(app => app != "proxy"), app => Assert.Contains(app, Needs("proxy")));
+        Assert.All(DaprFiles.Services.Where(app => app is not "proxy" and not "recorder"), app => Assert.Contains("recorder", Needs(app)));
+        // Or a start would wait for itself.
+        foreach (var (name, _) in Services)
+        {
+            var reached = new HashSet<string>();
+            var next = new Queue<string>(Needs(name));
+            while (next.TryDequeue(out var other))
+            {
+                Assert.NotEqual(name, other);
+                if (reached.Add(other))
+                {
+                    Needs(other).ToList().ForEach(next.Enqueue);
+                }
+            }
+        }
     }
 
     [Fact]
@@ -111,7 +155,7 @@ public sealed partial class ComposeTests
                 Assert.True(source.StartsWith("./", StringComparison.Ordinal) ? Directory.Exists(Tree.At(source)) : Compose["volumes"]!.AsObject().ContainsKey(source), $"{name}: {volume}");
             }
 
-            foreach (var other in service["depends_on"] switch { JsonObject map => map.Select(each => each.Key), JsonArray list => Texts(list), _ => [] })
+            foreach (var other in Needs(name))
             {
                 Assert.True(Services.ContainsKey(other), $"{name}: {other}");
             }
@@ -138,7 +182,9 @@ public sealed partial class ComposeTests
         foreach (var app in DaprFiles.Services)
         {
             Assert.Equal([$"{app}-sidecar"], holders[$"{app}-sidecar.json"]);
-            Assert.Equal(app == "proxy" ? [] : [app], holders[$"{app}-connection"]);
+            Assert.Equal(app == "proxy" ? [] : [$"{app}-schema", app], holders[$"{app}-connection"]);
+            // Whoever takes over a service must not own its schema.
+            Assert.Equal(app == "proxy" ? [] : [$"{app}-schema"], holders[$"{app}-owner-connection"]);
             Assert.All(Services, each => Assert.False(Texts(each.Value!["env_file"]).Contains($".countersign/secrets/{app}.env") && each.Key != app && each.Key != $"{app}-sidecar", each.Key));
         }
     }
@@ -157,12 +203,29 @@ public sealed partial class ComposeTests
     }
 
     [Fact]
+    public void A_schema_is_brought_up_to_date_by_what_ends_before_its_service_begins()
+    {
+        foreach (var schema in Schemas)
+        {
+            Assert.Equal("true", Services[schema]!["environment"]!["Countersign__Storage__PrepareOnly"]!.GetValue<string>());
+            Assert.Equal("no", Services[schema]!["restart"]!.GetValue<string>());
+            Assert.Equal("service_completed_successfully", Services[schema[..^"-schema".Length]]!["depends_on"]![schema]!["condition"]!.GetValue<string>());
+        }
+    }
+
+    [Fact]
     public void A_sidecar_shares_the_network_of_its_service_and_loads_what_is_there()
     {
         foreach (var app in DaprFiles.Services)
         {
             var sidecar = Services[$"{app}-sidecar"]!;
-            Assert.Equal($"service:{app}", sidecar["network_mode"]!.GetValue<string>());
+            // Owned by neither of them: each can end and start again alone.
+            Assert.Equal($"service:{app}-network", sidecar["network_mode"]!.GetValue<string>());
+            Assert.Equal($"service:{app}-network", Services[app]!["network_mode"]!.GetValue<string>());
+            // The address under which others find the sidecar is the one that all of them reach.
+            var inside = Services[$"{app}-network"]!["networks"]!["inside"]!;
+            Assert.Equal(inside["ipv4_address"]!.GetValue<string>(), sidecar["environment"]!["DAPR_HOST_IP"]!.GetValue<string>());
+            Assert.Equal([app], Texts(inside["aliases"]));
             var command = Texts(sidecar["command"]).ToList();
             Assert.Contains($"--app-id={app}", command);
             Assert.Contains("--enable-mtls=true", command);
@@ -238,7 +301,10 @@ public sealed partial class ComposeTests
         Assert.All(projects.Values, path => Assert.True(File.Exists(Tree.At(path)), path));
         Assert.True(Directory.Exists(Tree.At(tye["extensions"]![0]!["components-path"]!.GetValue<string>())));
         Assert.Contains("archived", Tree.Read("tye.yaml"), StringComparison.Ordinal);
-        Assert.True(Tree.Read("tye.yaml").Split('\n').Length < 75, "tye.yaml is kept thin");
+        // Its components have no subscriptions, so each service must say its own.
+        Assert.All(((JsonArray)tye["services"]!).Where(each => each!["name"]!.GetValue<string>() != "entrance"), each => Assert.Contains(
+            (JsonArray)each!["env"]!, one => one!["name"]!.GetValue<string>() == "Countersign__Dapr__DeclarativeSubscriptions" && one["value"]!.GetValue<string>() == "false"));
+        Assert.True(Tree.Read("tye.yaml").Split('\n').Length < 80, "tye.yaml is kept thin");
     }
 
     // Project files that a project is built of, itself included.
@@ -259,6 +325,10 @@ public sealed partial class ComposeTests
     private static IEnumerable<(string Variable, IReadOnlyList<string> Scopes)> Environment(params string[] folders) =>
         DaprFiles.Components.Where(each => folders.Any(folder => each.Path.StartsWith(folder, StringComparison.Ordinal)))
             .SelectMany(each => each.Component.Spec.Metadata.Select(item => item.EnvRef).OfType<string>().Select(variable => (variable, each.Component.Scopes)));
+
+    private static IEnumerable<string> Needs(string name) => Services[name]!["depends_on"] switch { JsonObject map => map.Select(each => each.Key), JsonArray list => Texts(list), _ => [] };
+
+    private static IEnumerable<string> NetworksOf(string name) => Services[name]!["networks"]!.AsObject().Select(each => each.Key).Order();
 
     private static IEnumerable<string> Texts(JsonNode? node) => node is JsonArray list ? list.Select(each => each is JsonValue ? each.ToString() : each!["source"]!.GetValue<string>()) : [];
 

@@ -206,6 +206,22 @@ public sealed class CredentialTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task What_services_decide_on_is_signed_for_who_asked()
+    {
+        var alice = await _host.BootstrapAsync();
+        var keys = _host.Services.GetRequiredService<ITrustedKeys>();
+        foreach (var (asker, path) in new[] { (AppIds.Approval, $"v1/persons/{alice.Person}/standing"), (AppIds.Policy, "v1/persons"), (AppIds.Proxy, "v1/revocations?after=0"), (AppIds.Recorder, "v1/persons/per_nobody/standing") })
+        {
+            using var client = new HttpClient { BaseAddress = new Uri(_host.BaseUrl + "/identity/") };
+            client.DefaultRequestHeaders.Authorization = new("Bearer", _host.ServiceToken(asker));
+            var answer = await client.AskSignedAsync(keys, AppIds.Identity, asker, path, TimeProvider.System, TestContext.Current.CancellationToken);
+            Assert.Equal(path.Contains("nobody", StringComparison.Ordinal) ? HttpStatusCode.NotFound : HttpStatusCode.OK, answer.Status);
+            await Assert.ThrowsAsync<TokenRejectedException>(
+                () => client.AskSignedAsync(keys, AppIds.Identity, "other", path, TimeProvider.System, TestContext.Current.CancellationToken));
+        }
+    }
+
+    [Fact]
     public async Task State_survives_a_restart()
     {
         var alice = await _host.BootstrapAsync();

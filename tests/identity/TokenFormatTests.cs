@@ -70,6 +70,11 @@ public sealed class TokenFormatTests : IDisposable
         TokenTypes.Service, "cs-service+jwt", new ServiceTokenClaims("proxy", "approval", 1, 61), """{"iss":"proxy","aud":"approval","iat":1,"exp":61}""");
 
     [Fact]
+    public void Answer() => Frozen(
+        TokenTypes.Answer, "cs-answer+jwt", new AnswerClaims("identity", "approval", "GET /identity/v1/persons/per_a/standing", "bm9uY2Vub25jZW5vbmNl", 200, "LCa0a2j_xo_5m0U8HTBBNBNCLXBkg7-g-YpeiGJm564", 1, 61),
+        """{"iss":"identity","aud":"approval","question":"GET /identity/v1/persons/per_a/standing","nonce":"bm9uY2Vub25jZW5vbmNl","status":200,"body":"LCa0a2j_xo_5m0U8HTBBNBNCLXBkg7-g-YpeiGJm564","iat":1,"exp":61}""");
+
+    [Fact]
     public void Beacon() => Frozen(TokenTypes.Beacon, "cs-beacon+jwt", new IdentityBeacon(7, 1), """{"revocations":7,"iat":1}""");
 
     [Fact]

@@ -1,5 +1,6 @@
 using Countersign.Approval.Contracts;
 using Countersign.Platform.Ports;
+using Countersign.Platform.Tokens;
 using Countersign.Proxy.Host.ControlPlane;
 using Countersign.Proxy.Path.Hold;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -17,7 +18,7 @@ public sealed class GrantWatchTests : IDisposable
     private readonly SilentApproval _approval = new();
     private readonly GrantWatch _watch;
 
-    public GrantWatchTests() => _watch = new GrantWatch(_approval, _running, _clock, NullLogger<GrantWatch>.Instance);
+    public GrantWatchTests() => _watch = new GrantWatch(_approval, new NoKeys(), _running, _clock, NullLogger<GrantWatch>.Instance);
 
     public void Dispose()
     {
@@ -70,6 +71,11 @@ public sealed class GrantWatchTests : IDisposable
         };
         session.Begin(new GrantUse(null!, null!, null!, new RedeemedGrant(claims, "d")));
         return session;
+    }
+
+    private sealed class NoKeys : ITrustedKeys
+    {
+        public ValueTask<VerificationKeys> GetAsync(string issuer, CancellationToken cancellation) => throw new TokenRejectedException("nobody");
     }
 
     private sealed class SilentApproval : HttpMessageHandler, IServiceClients

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Http.Json;
+using System.Text.Json;
 using Countersign.Identity.Contracts;
 using Countersign.Platform.Ports;
 using Countersign.Platform.Tokens;
@@ -27,7 +28,7 @@ public sealed class RevocationWatchTests : IDisposable
     {
         _freshness = new Freshness(_options, _clock);
         _freshness.PolicyAt(_clock.GetUtcNow().ToUnixTimeSeconds());
-        _identity = new FakeIdentity(head => _key.Sign(TokenTypes.Beacon, new IdentityBeacon(head, _clock.GetUtcNow().ToUnixTimeSeconds())));
+        _identity = new FakeIdentity(head => _key.Sign(TokenTypes.Beacon, new IdentityBeacon(head, _clock.GetUtcNow().ToUnixTimeSeconds())), _clock) { Answers = _key };
         _watch = Start();
     }
 
@@ -96,7 +97,7 @@ public sealed class RevocationWatchTests : IDisposable
     }
 
     private ValueTask HearAsync(string beacon) => _watch.OnEventAsync(
-        new BusEvent(Topics.Identity, "b", "countersign.beacon", System.Text.Json.JsonSerializer.SerializeToUtf8Bytes(beacon)));
+        new BusEvent(Topics.Identity, "b", "countersign.beacon", JsonSerializer.SerializeToUtf8Bytes(beacon)));
 
     [Fact]
     public async Task A_feed_with_a_gap_is_no_word()
@@ -115,6 +116,48 @@ public sealed class RevocationWatchTests : IDisposable
         await _watch.FollowAsync(TestContext.Current.CancellationToken);
         Assert.True(mine.Ending.IsCancellationRequested);
         Assert.True(_freshness.IsFresh);
+    }
+
+    /// <summary>A revocation swallowed: the feed has the number that the beacon promises and names somebody else.</summary>
+    [Trait("group", "attacks")]
+    [Theory]
+    [InlineData("unsigned")]
+    [InlineData("another key")]
+    [InlineData("another question")]
+    [InlineData("changed")]
+    public async Task What_identity_did_not_sign_as_its_answer_is_no_word(string how)
+    {
+        await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        using var mine = _sessions.Add("ses_1", Claims("crd_1", "per_1"));
+        using var foreign = SigningKey.Create();
+        IReadOnlyList<Revocation> truth = [new Revocation(1, "credential", "crd_1", _clock.GetUtcNow())];
+        _identity.Head = 1;
+        _identity.Feed = [new Revocation(1, "credential", "crd_nobody", _clock.GetUtcNow())];
+        _clock.Advance(TimeSpan.FromSeconds(31));
+        _freshness.PolicyAt(_clock.GetUtcNow().ToUnixTimeSeconds());
+        switch (how)
+        {
+            case "unsigned":
+                _identity.Answers = null;
+                break;
+            case "another key":
+                _identity.Answers = foreign;
+                break;
+            case "another question":
+                _identity.Question = question => question.Replace("after=0", "after=9", StringComparison.Ordinal);
+                break;
+            default:
+                _identity.Signed = truth;
+                break;
+        }
+
+        await Assert.ThrowsAsync<TokenRejectedException>(() => _watch.FollowAsync(TestContext.Current.CancellationToken));
+        Assert.False(_freshness.IsFresh || mine.Ending.IsCancellationRequested);
+
+        // Nothing of it was taken for known.
+        (_identity.Answers, _identity.Question, _identity.Signed, _identity.Feed) = (_key, question => question, null, truth);
+        await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        Assert.True(_freshness.IsFresh && mine.Ending.IsCancellationRequested);
     }
 
     [Fact]
@@ -169,8 +212,17 @@ public sealed class RevocationWatchTests : IDisposable
         public ValueTask<VerificationKeys> GetAsync(string issuer, CancellationToken cancellation) => ValueTask.FromResult(new VerificationKeys([key.PublicKey]));
     }
 
-    private sealed class FakeIdentity(Func<long, string> beacon) : HttpMessageHandler, IServiceClients
+    private sealed class FakeIdentity(Func<long, string> beacon, TimeProvider clock) : HttpMessageHandler, IServiceClients
     {
+        /// <summary>Key of who answers about revocations; null where they don't sign.</summary>
+        public SigningKey? Answers { get; set; }
+
+        /// <summary>What they answer to.</summary>
+        public Func<string, string> Question { get; set; } = question => question;
+
+        /// <summary>What was signed.</summary>
+        public IReadOnlyList<Revocation>? Signed { get; set; }
+
         public long Head { get; set; }
 
         public int Asked { get; private set; }
@@ -185,10 +237,21 @@ public sealed class RevocationWatchTests : IDisposable
         {
             var isBeacon = request.RequestUri!.AbsolutePath.EndsWith("/beacon", StringComparison.Ordinal);
             Asked += isBeacon ? 1 : 0;
-            return Task.FromResult(new HttpResponseMessage(HttpStatusCode.OK)
+            if (isBeacon)
             {
-                Content = isBeacon ? JsonContent.Create(beacon(Head)) : JsonContent.Create(Feed, options: TokenJson.Options),
-            });
+                return Task.FromResult(new HttpResponseMessage(HttpStatusCode.OK) { Content = JsonContent.Create(beacon(Head)) });
+            }
+
+            var answer = new HttpResponseMessage(HttpStatusCode.OK) { Content = new ByteArrayContent(JsonSerializer.SerializeToUtf8Bytes(Feed, TokenJson.Options)) };
+            if (Answers is not null)
+            {
+                var nonce = request.Headers.GetValues(SignedAnswers.NonceHeader).Single();
+                answer.Headers.Add(SignedAnswers.SignatureHeader, SignedAnswers.Sign(
+                    Answers, AppIds.Identity, AppIds.Proxy, Question($"GET {request.RequestUri.PathAndQuery}"), nonce, 200,
+                    JsonSerializer.SerializeToUtf8Bytes(Signed ?? Feed, TokenJson.Options), clock.GetUtcNow()));
+            }
+
+            return Task.FromResult(answer);
         }
     }
 }

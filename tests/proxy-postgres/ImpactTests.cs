@@ -130,12 +130,95 @@ public sealed class ImpactTests(ServerFixture server)
         Assert.Equal(["a", "b", "secret"], impact.DryRun.Columns);
         Assert.Equal(5, impact.DryRun.After.Count);
         Assert.All(impact.DryRun.After, row => Assert.Equal(("changed", "***"), (row[1], row[2])));
+        Assert.All(impact.DryRun.Before, row => Assert.Equal(($"b{row[0]}", "***"), (row[1], row[2])));
+        Assert.Equal(impact.DryRun.After.Select(row => row[0]), impact.DryRun.Before.Select(row => row[0]));
         Assert.Equal("0\n", await server.DirectAsync("select count(*) from imp6 where b = 'changed';"));
 
         impact = await ForeseeAsync(gateway, "delete from imp6 where a = 3", decision: held);
         Assert.Equal(1, impact.DryRun!.Rows);
         Assert.Equal(["3", "b3", "***"], Assert.Single(impact.DryRun.Before));
         Assert.Equal("20\n", await server.DirectAsync("select count(*) from imp6;"));
+    }
+
+    [Theory]
+    [InlineData("update {0} as x set b = x.b || '!' where a in (1, 2)", "b1,b2", "b1!,b2!", null)]
+    [InlineData("update {0} set b = o.c from {0}_o o where o.a = {0}.a and o.a = 2", "b2", "other2", null)]
+    [InlineData("with w as (select 3 as a) update only {0} set (b, c) = (select 'w', 'v') where a = (select a from w)", "b3", "w", null)]
+    [InlineData("update {0} set a = a + 100 where a in (1, 2)", null, "b1,b2", "it changes the primary key")]
+    [InlineData("update {0}_n set b = 'x' where a = 1", null, "x", "no primary key")]
+    [InlineData("update {0}_i set b = 'x' where a = 1", null, "x,x", "no primary key")]
+    [InlineData("update {0}_g set b = 'x' where a = 1", null, "x", "no primary key")]
+    [InlineData("update {0}_p set b = 'x' where a in (1, 200)", "p1,p200", "x,x", null)]
+    [InlineData("update {0} set b = 'x' where a = 77", "", "", null)]
+    public async Task An_update_shows_its_rows_before_and_after_where_it_is_certain_which_they_were(string statement, string? before, string after, string? note)
+    {
+        var table = $"imp_{Guid.NewGuid():N}"[..20];
+        string Named(string text) => text.Replace("{0}", table, StringComparison.Ordinal);
+        await server.DirectAsync(Named("""
+            create table {0}(a int primary key, b text, c text); insert into {0} select g, 'b' || g, 'c' from generate_series(1, 5) g;
+            create table {0}_o(a int, b text, c text); insert into {0}_o select g, 'o' || g, 'other' || g from generate_series(1, 5) g;
+            create table {0}_n(a int, b text); insert into {0}_n values (1, 'n');
+            create table {0}_i(a int primary key, b text); create table {0}_j() inherits ({0}_i); insert into {0}_i values (1, 'i'); insert into {0}_j values (1, 'j');
+            create table {0}_g(a int, b text, c text generated always as (b || '') stored primary key); insert into {0}_g values (1, 'g');
+            create table {0}_p(a int primary key, b text) partition by range (a); create table {0}_q partition of {0}_p for values from (0) to (100);
+            create table {0}_r partition of {0}_p for values from (100) to (300); insert into {0}_p values (1, 'p1'), (200, 'p200');
+            """));
+        await using var gateway = new Gateway(server.Port);
+        var impact = await ForeseeAsync(gateway, Named(statement), decision: FunctionDecider.Hold with { Terms = FunctionDecider.Hold.Terms! with { DryRun = true } });
+        Assert.True(impact.DryRun is not null, string.Join('\n', impact.Notes));
+        static string Shown(IEnumerable<IReadOnlyList<string?>> rows) => string.Join(',', rows.Select(row => row[1]).Order(StringComparer.Ordinal));
+        Assert.Equal((before ?? "", after), (Shown(impact.DryRun.Before), Shown(impact.DryRun.After)));
+        Assert.All(impact.DryRun.After, row => Assert.Equal(impact.DryRun.Columns.Count, row.Count));
+        Assert.Equal(note is null ? 0 : 1, impact.Notes.Count(each => each.Contains("rows as they are now", StringComparison.Ordinal) && each.Contains(note!, StringComparison.Ordinal)));
+        Assert.Equal("5|0\n", await server.DirectAsync(Named("select count(*), count(*) filter (where b <> 'b' || a) from {0};")));
+    }
+
+    [Theory]
+    [InlineData("update {0} set b = secret where a = 1")]
+    [InlineData("update {0} set b = 'x' where secret = 'secret3'")]
+    [InlineData("update {0}_o set c = s.secret from {0} s where s.a = {0}_o.a")]
+    [InlineData("delete from {0}_o using {0} s where s.secret like 'secret1%' and s.a = {0}_o.a")]
+    [InlineData("insert into {0}_o select a, secret, secret from {0}")]
+    public async Task What_would_tell_masked_values_is_neither_estimated_nor_tried(string statement)
+    {
+        var table = $"imp_{Guid.NewGuid():N}"[..20];
+        string Named(string text) => text.Replace("{0}", table, StringComparison.Ordinal);
+        await server.DirectAsync(Named("""
+            create table {0}(a int primary key, b text, secret text); insert into {0} select g, 'b' || g, 'secret' || g from generate_series(1, 5) g;
+            create table {0}_o(a int primary key, b text, c text); insert into {0}_o select g, 'o' || g, 'other' || g from generate_series(1, 5) g;
+            """));
+        await using var gateway = new Gateway(server.Port, masks: true);
+        var held = FunctionDecider.Hold with
+        {
+            Terms = FunctionDecider.Hold.Terms! with { DryRun = true },
+            Obligations = new Obligations { Masks = [new ColumnMask("public", table, "secret", "last4")], Laundering = Outcome.RequireApproval, FilterOnMasked = FilterOnMasked.RequireApproval },
+        };
+        var impact = await ForeseeAsync(gateway, Named(statement), decision: held);
+        Assert.Null(impact.DryRun);
+        Assert.Null(impact.EstimatedRows);
+        Assert.Contains(impact.Notes, note => note.Contains("reads what is masked", StringComparison.Ordinal));
+        Assert.DoesNotContain(gateway.Recorder.Sessions.SelectMany(session => session.GatewayStatements), name => name is "impact-explain" or "impact-try" or "impact-try-update");
+    }
+
+    [Fact]
+    public async Task Columns_of_a_joined_table_are_not_shown()
+    {
+        await server.DirectAsync("""
+            create table imp8(a int primary key, b text); insert into imp8 values (1, 'b');
+            create table imp8_o(a int primary key, b text); insert into imp8_o values (1, 'masked there');
+            """);
+        await using var gateway = new Gateway(server.Port, masks: true);
+        var held = FunctionDecider.Hold with
+        {
+            Terms = FunctionDecider.Hold.Terms! with { DryRun = true },
+            Obligations = new Obligations { Masks = [new ColumnMask("public", "imp8_o", "b", "last4")] },
+        };
+        foreach (var statement in new[] { "update imp8 set b = 'x' from imp8_o o where o.a = imp8.a", "delete from imp8 using imp8_o o where o.a = imp8.a" })
+        {
+            var impact = await ForeseeAsync(gateway, statement, decision: held);
+            Assert.Equal((1L, 2), (impact.DryRun!.Rows, impact.DryRun.Columns.Count));
+            Assert.DoesNotContain("masked there", impact.DryRun.Before.Concat(impact.DryRun.After).SelectMany(row => row));
+        }
     }
 
     [Theory]

@@ -36,6 +36,7 @@ public class ServiceTests : IAsyncLifetime
     private readonly HashSet<string> _enrolled = ["per_auditor"];
     private bool _identityIsDown;
     private int _asked;
+    private string _answerer = AppIds.Identity;
     private BundleEnvelope? _bundle;
 
     public async ValueTask InitializeAsync()
@@ -47,9 +48,7 @@ public class ServiceTests : IAsyncLifetime
     public async ValueTask DisposeAsync()
     {
         GC.SuppressFinalize(this);
-        _client.Dispose();
-        await _app.StopAsync();
-        await _app.DisposeAsync();
+        await DisposeAppAsync();
         Microsoft.Data.Sqlite.SqliteConnection.ClearAllPools();
         _folder.Dispose();
     }
@@ -113,6 +112,16 @@ public class ServiceTests : IAsyncLifetime
         _identityIsDown = true;
         Assert.Equal(HttpStatusCode.ServiceUnavailable, await StatusAsync("recorder/v1/sessions/ses_alice/entries", Token("per_other", enrolled: true)));
         Assert.Equal(HttpStatusCode.OK, await StatusAsync("recorder/v1/sessions/ses_gone/entries", gone));
+    }
+
+    [Fact]
+    public async Task An_answer_that_identity_did_not_sign_enrols_nobody()
+    {
+        Assert.Equal(HttpStatusCode.OK, await StatusAsync("recorder/v1/operations?person=per_alice", Token("per_auditor", enrolled: true)));
+        await DisposeAppAsync();
+        _answerer = AppIds.Proxy;
+        await InitializeAsync();
+        Assert.Equal(HttpStatusCode.ServiceUnavailable, await StatusAsync("recorder/v1/operations?person=per_alice", Token("per_auditor", enrolled: true)));
     }
 
     [Theory]
@@ -300,6 +309,13 @@ public class ServiceTests : IAsyncLifetime
         Assert.Equal(HttpStatusCode.OK, await StatusAsync("health/ready", null));
     }
 
+    private async Task DisposeAppAsync()
+    {
+        _client.Dispose();
+        await _app.StopAsync();
+        await _app.DisposeAsync();
+    }
+
     /// <summary>Where it stores, beside the folder.</summary>
     private protected virtual Dictionary<string, string?> Storage() => [];
 
@@ -320,7 +336,7 @@ public class ServiceTests : IAsyncLifetime
         {
             _asked++;
             return _identityIsDown ? Results.StatusCode(503) : Results.Json(new PersonStanding(id, id, _enrolled.Contains(id), false, [], [id], false));
-        });
+        }).SignsAnswers(_answerer).RequireCaller(AppIds.Identity, Callers.Services, AppIds.Recorder);
         app.MapGet("/policy/v1/bundle", () => _bundle is null ? Results.NotFound() : Results.Json(_bundle));
         await app.StartAsync();
         return app;

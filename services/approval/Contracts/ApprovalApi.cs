@@ -36,8 +36,6 @@ public enum RequestKind
     [JsonStringEnumMemberName("access_window")] AccessWindow,
     /// <summary>A link between persons or principals, or who owns a service account: the digest is of the change document.</summary>
     [JsonStringEnumMemberName("identity_link")] IdentityLink,
-    /// <summary>How long recordings are kept: the digest is of the change document.</summary>
-    [JsonStringEnumMemberName("retention")] Retention,
     /// <summary>A key that others trust (enrolled, replaced): the digest is of the change document.</summary>
     [JsonStringEnumMemberName("key")] Key,
 }

@@ -36,7 +36,7 @@ internal static class ApprovalEndpoints
             .WithName("listRequests").WithSummary("Lists requests, the newest first: filter to-decide (what the caller could decide now), mine, or all (enrolled persons).")
             .Fails(400, 401, 403, 503);
         api.MapGet("/requests/{id}", (string id, HttpContext http, RequestService service) => service.GetAsync(http.GetCaller(), id, http.RequestAborted))
-            .RequireCaller(AppIds.Approval, Callers.Persons | Callers.Services, AppIds.Proxy, AppIds.Policy, AppIds.Identity)
+            .SignsAnswers(AppIds.Approval).RequireCaller(AppIds.Approval, Callers.Persons | Callers.Services, AppIds.Proxy, AppIds.Policy, AppIds.Identity)
             .WithName("getRequest").WithSummary("One request, for its requester, enrolled persons and the service that asked.")
             .Fails(401, 403, 404, 503);
         api.MapPost("/requests/{id}/approve", (string id, DecideRequest decide, HttpContext http, RequestService service) =>

@@ -28,7 +28,6 @@ internal static class CreateRequestCheck
         [RequestKind.Enrolment] = [AppIds.Identity],
         [RequestKind.AccessWindow] = [AppIds.Proxy],
         [RequestKind.IdentityLink] = [AppIds.Identity],
-        [RequestKind.Retention] = [AppIds.Policy, AppIds.Identity],
         [RequestKind.Key] = [AppIds.Policy, AppIds.Identity],
     };
 

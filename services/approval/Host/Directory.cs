@@ -1,14 +1,15 @@
-using System.Net;
-using System.Net.Http.Json;
 using System.Text.Json;
 using Countersign.Identity.Contracts;
 using Countersign.Platform.Ports;
+using Countersign.Platform.Tokens;
 using Countersign.Policy.Contracts;
 
 namespace Countersign.Approval.Host;
 
-/// <summary>Asks identity and policy how things stand now. Nothing is kept: what is asked at decision time is what counts.</summary>
-internal sealed class Directory([FromKeyedServices(AppIds.Approval)] IServiceClients clients)
+/// <summary>
+/// Asks identity and policy how things stand now. Nothing is kept: what is asked at decision time is what counts, and only what they signed themselves.
+/// </summary>
+internal sealed class Directory([FromKeyedServices(AppIds.Approval)] IServiceClients clients, ITrustedKeys keys, TimeProvider clock)
 {
     /// <summary>Group of all enrolled persons; policy needn't define it.</summary>
     public const string Enrolled = "enrolled";
@@ -64,15 +65,11 @@ internal sealed class Directory([FromKeyedServices(AppIds.Approval)] IServiceCli
         limit.CancelAfter(Patience);
         try
         {
-            using var response = await clients.Create(appId).GetAsync(new Uri(path, UriKind.Relative), limit.Token);
-            if (response.StatusCode == HttpStatusCode.NotFound)
-            {
-                return null;
-            }
-
-            return response.IsSuccessStatusCode
-                ? await response.Content.ReadFromJsonAsync<T>(Json, limit.Token) ?? throw new PortUnavailableException($"{appId} gave an empty answer")
-                : throw new PortUnavailableException($"{appId} answered {(int)response.StatusCode}");
+            return (await clients.Create(appId).AskSignedAsync(keys, appId, AppIds.Approval, path, clock, limit.Token)).Read<T>(Json);
+        }
+        catch (TokenRejectedException error)
+        {
+            throw new PortUnavailableException($"{appId} didn't answer itself", error);
         }
         catch (Exception error) when (error is HttpRequestException or IOException or JsonException or NotSupportedException
             || (error is OperationCanceledException && !cancellation.IsCancellationRequested))

@@ -79,7 +79,6 @@ internal sealed class RequestViews(PublicAddress address)
         WorkflowKind.Enrolment => RequestKind.Enrolment,
         WorkflowKind.AccessWindow => RequestKind.AccessWindow,
         WorkflowKind.IdentityLink => RequestKind.IdentityLink,
-        WorkflowKind.Retention => RequestKind.Retention,
         WorkflowKind.Key => RequestKind.Key,
         _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "no such kind"),
     };
@@ -91,7 +90,6 @@ internal sealed class RequestViews(PublicAddress address)
         RequestKind.Enrolment => WorkflowKind.Enrolment,
         RequestKind.AccessWindow => WorkflowKind.AccessWindow,
         RequestKind.IdentityLink => WorkflowKind.IdentityLink,
-        RequestKind.Retention => WorkflowKind.Retention,
         RequestKind.Key => WorkflowKind.Key,
         _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "no such kind"),
     };

@@ -36,8 +36,6 @@ public enum WorkflowKind
     [JsonStringEnumMemberName("access_window")] AccessWindow,
     /// <summary>A link between persons or principals, or an owner of a service account.</summary>
     [JsonStringEnumMemberName("identity_link")] IdentityLink,
-    /// <summary>How long recordings are kept.</summary>
-    [JsonStringEnumMemberName("retention")] Retention,
     /// <summary>A key that others trust.</summary>
     [JsonStringEnumMemberName("key")] Key,
 }

@@ -165,9 +165,11 @@ public sealed class RequesterWorkflow(RequesterLimits limits) : IWorkflow<Reques
             var observation = observed.FirstOrDefault(each => each.Request == entry.Request);
             if (observation is { State: WorkflowState.Denied })
             {
-                var earlier = denials.Where(denial => denial.Key == entry.Key).Sum(denial => denial.Count);
+                // Entries stand in the order of asking, not of denial: of two with the same key (on different terms) the later denial is what counts.
+                var earlier = denials.FirstOrDefault(denial => denial.Key == entry.Key);
                 denials.RemoveAll(denial => denial.Key == entry.Key);
-                denials.Add(new RequesterDenial(entry.Key, observation.Ended) { Count = earlier + 1 });
+                var last = earlier is not null && earlier.At > observation.Ended ? earlier.At : observation.Ended;
+                denials.Add(new RequesterDenial(entry.Key, last) { Count = (earlier?.Count ?? 0) + 1 });
             }
             else if (observation is not null && !Transitions.IsTerminal(observation.State))
             {

@@ -30,6 +30,6 @@ internal static class CredentialRoutes
         {
             await revocations.CatchUpAsync(cancellation);
             return revocations.After(after ?? 0);
-        });
+        }).SignsAnswers(AppIds.Identity);
     }
 }

@@ -75,8 +75,8 @@ internal static class PersonRoutes
         own.MapPost("/service-accounts", AddServiceAccountAsync);
         own.MapPost("/service-accounts/{id}/owners", SetOwnersAsync);
 
-        group.MapGet("/v1/persons", ListAsync).RequireCaller(AppIds.Identity, Callers.Persons | Callers.Services, AppIds.Approval, AppIds.Policy, AppIds.Recorder);
-        group.MapGet("/v1/persons/{id}/standing", StandingAsync).RequireCaller(
+        group.MapGet("/v1/persons", ListAsync).SignsAnswers(AppIds.Identity).RequireCaller(AppIds.Identity, Callers.Persons | Callers.Services, AppIds.Approval, AppIds.Policy, AppIds.Recorder);
+        group.MapGet("/v1/persons/{id}/standing", StandingAsync).SignsAnswers(AppIds.Identity).RequireCaller(
             AppIds.Identity, Callers.Persons | Callers.Services, AppIds.Approval, AppIds.Policy, AppIds.Recorder, AppIds.Proxy);
     }
 

@@ -30,7 +30,7 @@ internal static class PolicyEndpoints
         api.MapGet("/approver-groups/{name}", (string name, PolicyState state, Questions questions) => Usable(state, () => questions.Group(name) is { } group
                 ? Results.Json(group, Json)
                 : Problems.Result(404, "unknown-group", "There is no approver group of that name.")))
-            .RequireCaller(AppIds.Policy, Callers.Services, AppIds.Approval);
+            .SignsAnswers(AppIds.Policy).RequireCaller(AppIds.Policy, Callers.Services, AppIds.Approval);
         api.MapGet("/connections", (PolicyState state) => Usable(state, () => Results.Json(
                 (state.Current?.Bundle.Connections ?? []).Select(connection => connection with { Credential = null }), Json)))
             .RequireCaller(AppIds.Policy, Callers.Persons | Callers.Services, AppIds.Approval, AppIds.Identity, AppIds.Proxy);

@@ -5,12 +5,13 @@ using Countersign.Approval.Contracts;
 using Countersign.Identity.Contracts;
 using Countersign.Platform.Hosting;
 using Countersign.Platform.Ports;
+using Countersign.Platform.Tokens;
 using Countersign.Policy.Contracts;
 
 namespace Countersign.Policy.Host;
 
 /// <summary>What policy asks other services: approval about changes, the proxy's parser about texts.</summary>
-internal sealed class ServiceCalls([FromKeyedServices(AppIds.Policy)] IServiceClients clients)
+internal sealed class ServiceCalls([FromKeyedServices(AppIds.Policy)] IServiceClients clients, ITrustedKeys keys, TimeProvider clock)
 {
     private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web) { RespectNullableAnnotations = true };
 
@@ -38,21 +39,38 @@ internal sealed class ServiceCalls([FromKeyedServices(AppIds.Policy)] IServiceCl
     /// <summary>How a person stands now; null where identity doesn't know them.</summary>
     public async Task<PersonStanding?> StandingAsync(string person, CancellationToken cancellation)
     {
-        using var response = await SendAsync(AppIds.Identity, client => client.GetAsync(new Uri($"v1/persons/{Uri.EscapeDataString(person)}/standing", UriKind.Relative), cancellation));
-        var standing = response.StatusCode == HttpStatusCode.NotFound ? null : await ReadAsync<PersonStanding>(AppIds.Identity, response, cancellation);
+        var standing = await AskIdentityAsync<PersonStanding>($"v1/persons/{Uri.EscapeDataString(person)}/standing", cancellation);
         return standing is null || standing.Person == person ? standing : throw new PortUnavailableException("Identity answered for another person.");
     }
 
     /// <summary>Everybody that identity knows.</summary>
-    public async Task<IReadOnlyList<PersonView>> PersonsAsync(CancellationToken cancellation)
-    {
-        using var response = await SendAsync(AppIds.Identity, client => client.GetAsync(new Uri("v1/persons", UriKind.Relative), cancellation));
-        return await ReadAsync<List<PersonView>>(AppIds.Identity, response, cancellation);
-    }
+    public async Task<IReadOnlyList<PersonView>> PersonsAsync(CancellationToken cancellation) =>
+        await AskIdentityAsync<List<PersonView>>("v1/persons", cancellation) ?? throw new PortUnavailableException("The identity service has no list of persons.");
 
     /// <summary>What a text does.</summary>
     public async ValueTask<OperationFacts> FactsAsync(string protocol, string text, CancellationToken cancellation) =>
         await PostAsync<FactsRequest, OperationFacts>(AppIds.Proxy, "v1/facts", new FactsRequest(protocol, text), cancellation);
+
+    private async Task<T?> AskIdentityAsync<T>(string path, CancellationToken cancellation)
+        where T : class
+    {
+        try
+        {
+            return (await clients.Create(AppIds.Identity).AskSignedAsync(keys, AppIds.Identity, AppIds.Policy, path, clock, cancellation)).Read<T>(Json);
+        }
+        catch (TokenRejectedException error)
+        {
+            throw new PortUnavailableException("The identity service didn't answer itself.", error);
+        }
+        catch (Exception error) when (error is HttpRequestException or IOException)
+        {
+            throw new PortUnavailableException("The identity service can't be reached.", error);
+        }
+        catch (JsonException error)
+        {
+            throw new PortUnavailableException("The identity service gave an answer that can't be read.", error);
+        }
+    }
 
     private async Task<TAnswer> PostAsync<TBody, TAnswer>(string appId, string path, TBody body, CancellationToken cancellation)
         where TAnswer : class

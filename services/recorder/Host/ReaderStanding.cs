@@ -1,9 +1,8 @@
 using System.Collections.Concurrent;
-using System.Net;
-using System.Net.Http.Json;
 using System.Text.Json;
 using Countersign.Identity.Contracts;
 using Countersign.Platform.Ports;
+using Countersign.Platform.Tokens;
 
 namespace Countersign.Recorder.Host;
 
@@ -11,7 +10,7 @@ namespace Countersign.Recorder.Host;
 /// Whether a reader is enrolled now. A token says how it was up to 15 minutes ago: who was disabled or withdrawn since must not read what others did. Answers are
 /// kept for seconds; where identity can't be asked nobody is taken for enrolled.
 /// </summary>
-internal sealed class ReaderStanding([FromKeyedServices(AppIds.Recorder)] IServiceClients clients, TimeProvider clock)
+internal sealed class ReaderStanding([FromKeyedServices(AppIds.Recorder)] IServiceClients clients, ITrustedKeys keys, TimeProvider clock)
 {
     /// <summary>How long an answer counts.</summary>
     public static readonly TimeSpan Kept = TimeSpan.FromSeconds(5);
@@ -50,16 +49,11 @@ internal sealed class ReaderStanding([FromKeyedServices(AppIds.Recorder)] IServi
     {
         try
         {
-            using var response = await clients.Create(AppIds.Identity).GetAsync(new Uri($"v1/persons/{Uri.EscapeDataString(person)}/standing", UriKind.Relative), cancellation);
-            if (response.StatusCode == HttpStatusCode.NotFound)
-            {
-                return false;
-            }
-
-            response.EnsureSuccessStatusCode();
-            return await response.Content.ReadFromJsonAsync<PersonStanding>(Json, cancellation) is { Enrolled: true, Disabled: false } standing && standing.Person == person;
+            var answer = await clients.Create(AppIds.Identity)
+                .AskSignedAsync(keys, AppIds.Identity, AppIds.Recorder, $"v1/persons/{Uri.EscapeDataString(person)}/standing", clock, cancellation);
+            return answer.Read<PersonStanding>(Json) is { Enrolled: true, Disabled: false } standing && standing.Person == person;
         }
-        catch (Exception error) when (error is HttpRequestException or IOException or JsonException or NotSupportedException)
+        catch (Exception error) when (error is HttpRequestException or IOException or JsonException or TokenRejectedException)
         {
             throw new PortUnavailableException("identity can't be asked who may read this", error);
         }

@@ -354,6 +354,27 @@ public sealed class PolicyServiceTests
     }
 
     [Fact]
+    public async Task An_approver_group_is_signed_for_who_asked_and_a_standing_that_identity_did_not_sign_is_none()
+    {
+        await using var world = await PolicyWorld.StartAsync();
+        await ActivateAsync(world, First);
+        using var approval = new HttpClient { BaseAddress = new Uri(world.Client.BaseAddress!, "policy/") };
+        approval.DefaultRequestHeaders.Authorization = new("Bearer", world.Service(AppIds.Approval));
+        var keys = world.Services.GetRequiredService<ITrustedKeys>();
+        Task<SignedAnswer> AskAsync(string asker) =>
+            approval.AskSignedAsync(keys, AppIds.Policy, asker, "v1/approver-groups/dba", TimeProvider.System, TestContext.Current.CancellationToken);
+        Assert.Equal("dba", (await AskAsync(AppIds.Approval)).Read<ApproverGroupView>(JsonSerializerOptions.Web)!.Name);
+        await Assert.ThrowsAsync<TokenRejectedException>(() => AskAsync(AppIds.Recorder));
+
+        // The recorder answers for identity: alice isn't enrolled by that.
+        await using var taken = await PolicyWorld.StartAsync(answerer: AppIds.Recorder);
+        using var documents = await taken.SendAsync(taken.Person("alice"), HttpMethod.Get, "/policy/v1/documents");
+        Assert.Equal(HttpStatusCode.ServiceUnavailable, documents.StatusCode);
+        using var own = await world.SendAsync(world.Person("alice"), HttpMethod.Get, "/policy/v1/documents");
+        Assert.Equal(HttpStatusCode.OK, own.StatusCode);
+    }
+
+    [Fact]
     public async Task Groups_and_connections_are_told_without_secrets()
     {
         await using var world = await PolicyWorld.StartAsync();

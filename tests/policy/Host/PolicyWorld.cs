@@ -44,6 +44,9 @@ internal sealed class PolicyWorld : IAsyncDisposable
     /// <summary>Persons who are enrolled, as identity would say.</summary>
     public HashSet<string> Enrolled { get; } = ["per_alice", "per_bob"];
 
+    /// <summary>Who answers for identity.</summary>
+    public string Answerer { get; private init; } = AppIds.Identity;
+
     /// <summary>Everybody, as identity would list them.</summary>
     public List<PersonView> Persons { get; } = [];
 
@@ -68,7 +71,8 @@ internal sealed class PolicyWorld : IAsyncDisposable
     }
 
     public static async Task<PolicyWorld> StartAsync(
-        string? directory = null, ConcurrentDictionary<string, RequestView>? requests = null, string? storage = null, ConcurrentDictionary<string, RequestView>? shared = null)
+        string? directory = null, ConcurrentDictionary<string, RequestView>? requests = null, string? storage = null, ConcurrentDictionary<string, RequestView>? shared = null,
+        string answerer = AppIds.Identity)
     {
         directory ??= Directory.CreateTempSubdirectory("cs-policy-").FullName;
         var builder = WebApplication.CreateSlimBuilder();
@@ -92,7 +96,7 @@ internal sealed class PolicyWorld : IAsyncDisposable
             return ValueTask.CompletedTask;
         }));
         var app = builder.Build();
-        world = new PolicyWorld(directory, app) { Requests = shared ?? new ConcurrentDictionary<string, RequestView>() };
+        world = new PolicyWorld(directory, app) { Requests = shared ?? new ConcurrentDictionary<string, RequestView>(), Answerer = answerer };
         foreach (var request in requests ?? [])
         {
             world.Requests[request.Key] = request.Value;
@@ -261,10 +265,10 @@ internal sealed class PolicyWorld : IAsyncDisposable
             Requests[id] = view with { State = RequestState.Consumed };
             return Results.Json(new RedeemResult(Sign(Forge(id, Grant(view)))));
         });
-        app.MapGet("/identity/v1/persons", () => Results.Json(Persons));
+        app.MapGet("/identity/v1/persons", () => Results.Json(Persons)).SignsAnswers(AppIds.Identity).RequireCaller(AppIds.Identity, Callers.Services, AppIds.Policy);
         app.MapGet("/identity/v1/persons/{id}/standing", (string id) => id.StartsWith("per_", StringComparison.Ordinal)
             ? Results.Json(new PersonStanding(id, id[4..] + "@example.com", Enrolled.Contains(id), false, [], [id], false))
-            : Results.NotFound());
+            : Results.NotFound()).SignsAnswers(Answerer).RequireCaller(AppIds.Identity, Callers.Services, AppIds.Policy);
         app.MapPost("/proxy/v1/facts", (FactsRequest asked) => Results.Json(new OperationFacts
         {
             Protocol = asked.Protocol,

@@ -124,7 +124,7 @@ internal static class InboxHtml
     {
         html.Append("<form method=\"get\" action=\"/approval/inbox\"><p>");
         Select(html, "state", query.State, "everything", "pending", "review", "overdue");
-        Select(html, "kind", query.Kind, "every kind", "operation", "access_window", "bundle", "enrolment", "identity_link", "retention", "key");
+        Select(html, "kind", query.Kind, "every kind", "operation", "access_window", "bundle", "enrolment", "identity_link", "key");
         Input(html, "connection", "Connection", query.Connection);
         Input(html, "requester", "Asked by", query.Requester);
         html.Append("<button type=\"submit\">Filter</button></p></form>");

@@ -211,7 +211,6 @@ internal static class RequestHtml
         RequestKind.Bundle => "Approval of a policy change",
         RequestKind.AccessWindow => "Approval of an access window",
         RequestKind.IdentityLink => "Approval of a link between identities",
-        RequestKind.Retention => "Approval of a retention change",
         RequestKind.Key => "Approval of a key",
         _ => "Approval of an enrolment",
     };

@@ -48,15 +48,25 @@ internal sealed partial class BundleWatch(
         var beacon = await BeaconAsync(
             client, token => signer.VerifyAsync<PolicyBeacon>(token, TokenTypes.Beacon, null, null, Clock.GetUtcNow(), requireExpiry: false), each => each.IssuedAt,
             cancellation).ConfigureAwait(false);
-        if (beacon.Version < (highest.Mark?.Version ?? 0))
+        if (beacon.Version < highest.Version)
         {
-            LogRolledBack(beacon.Version, highest.Mark!.Version);
+            LogRolledBack(beacon.Version, highest.Version);
             return;
         }
+
+        // Also before the bundle has come: who has heard of it takes no word of less any more.
+        highest.Promise(beacon.Version);
 
         if (beacon.Version > (Current?.Version ?? 0))
         {
             await FetchAsync(client, cancellation).ConfigureAwait(false);
+        }
+
+        if ((Current?.Version ?? 0) < beacon.Version)
+        {
+            // A bundle that verifies may still be an old one, from whoever answered in policy's place: what policy says is in force isn't known here.
+            LogWithheld(Current?.Version ?? 0, beacon.Version);
+            return;
         }
 
         freshness.PolicyAt(beacon.IssuedAt);
@@ -84,6 +94,9 @@ internal sealed partial class BundleWatch(
 
     [LoggerMessage(3113, LogLevel.Error, "Policy's version went back from {Highest} to {Version}; its word is not taken")]
     private partial void LogRolledBack(long version, long highest);
+
+    [LoggerMessage(3115, LogLevel.Error, "Policy's beacon names bundle {Promised} and bundle {Version} is all that came; its word is not taken")]
+    private partial void LogWithheld(long version, long promised);
 
     [LoggerMessage(3114, LogLevel.Information, "Bundle {Version} ({Digest}) is in force")]
     private partial void LogInForce(long version, string digest);

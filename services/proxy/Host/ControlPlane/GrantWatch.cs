@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Net.Http.Json;
 using System.Text.Json;
 using Countersign.Approval.Contracts;
 using Countersign.Platform.Ports;
@@ -17,7 +16,7 @@ namespace Countersign.Proxy.Host.ControlPlane;
 /// each request under which something runs. Ends too what a stricter bundle wouldn't let run (I8).
 /// </summary>
 internal sealed partial class GrantWatch(
-    [FromKeyedServices(AppIds.Proxy)] IServiceClients clients, RunningGrants running, TimeProvider clock, ILogger<GrantWatch> logger) : BackgroundService
+    [FromKeyedServices(AppIds.Proxy)] IServiceClients clients, ITrustedKeys keys, RunningGrants running, TimeProvider clock, ILogger<GrantWatch> logger) : BackgroundService
 {
     private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(700);
 
@@ -146,10 +145,12 @@ internal sealed partial class GrantWatch(
         {
             using var patience = new CancellationTokenSource(Patience, clock);
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellation, patience.Token);
-            return await clients.Create(AppIds.Approval)
-                .GetFromJsonAsync<RequestView>($"v1/requests/{Uri.EscapeDataString(request)}", TokenJson.Options, limit.Token).ConfigureAwait(false);
+            var answer = await clients.Create(AppIds.Approval)
+                .AskSignedAsync(keys, AppIds.Approval, AppIds.Proxy, $"v1/requests/{Uri.EscapeDataString(request)}", clock, limit.Token).ConfigureAwait(false);
+            return answer.Read<RequestView>(TokenJson.Options);
         }
-        catch (Exception error) when (error is HttpRequestException or JsonException or PortUnavailableException or OperationCanceledException or IOException)
+        catch (Exception error) when (
+            error is HttpRequestException or JsonException or TokenRejectedException or PortUnavailableException or OperationCanceledException or IOException)
         {
             return null;
         }

@@ -1,5 +1,3 @@
-using System.Net.Http.Json;
-using System.Text.Json;
 using Countersign.Identity.Contracts;
 using Countersign.Platform.Ports;
 using Countersign.Platform.Tokens;
@@ -55,8 +53,10 @@ internal sealed partial class RevocationWatch(
 
         while (beacon.RevocationHead > _known)
         {
-            var news = await client.GetFromJsonAsync<IReadOnlyList<Revocation>>(
-                $"v1/revocations?after={_known}", TokenJson.Options, cancellation).ConfigureAwait(false) ?? [];
+            // Signed, with what was asked and now: the beacon names the head's number only, and not what stands below it.
+            var answer = await client.AskSignedAsync(
+                keys, AppIds.Identity, AppIds.Proxy, $"v1/revocations?after={_known}", Clock, cancellation).ConfigureAwait(false);
+            var news = answer.Read<IReadOnlyList<Revocation>>(TokenJson.Options) ?? [];
             if (news.Count == 0)
             {
                 throw new HttpRequestException("the feed lacks what the beacon promises");

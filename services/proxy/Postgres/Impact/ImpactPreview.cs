@@ -7,6 +7,7 @@ using Countersign.Proxy.Postgres.Gateway;
 using Countersign.Proxy.Postgres.Operations;
 using Countersign.Proxy.Postgres.Ports;
 using Countersign.Proxy.Sql;
+using Countersign.Proxy.Sql.Analysis;
 
 namespace Countersign.Proxy.Postgres.Impact;
 
@@ -57,7 +58,7 @@ internal sealed class ImpactPreview(TargetAccess access, string database, SqlPar
         var relations = questions.SelectMany(question => Touches(question.Operation)).Distinct(StringComparer.Ordinal).Where(text => text.Length <= MaxRelation).Take(MaxRelations).ToList();
         var notes = questions.SelectMany(question => Locks(question.Operation)).Distinct(StringComparer.Ordinal).Select(note => Cut(note, MaxNote)!).Take(MaxNotes).ToList();
         var (rows, dryRun) = ((long?)null, (DryRunResult?)null);
-        if ((WhyNot(questions, context) ?? await ImpureAsync(questions, cancellation).ConfigureAwait(false)) is { } reason)
+        if ((WhyNot(questions, context) ?? Tells(questions, masks) ?? await ImpureAsync(questions, cancellation).ConfigureAwait(false)) is { } reason)
         {
             notes.Add($"There is no estimate: {reason}.");
         }
@@ -200,31 +201,65 @@ internal sealed class ImpactPreview(TargetAccess access, string database, SqlPar
                 return;
             }
 
+            var before = statement.Facts.Kinds[0] == "UPDATE" ? await BeforeAsync(connection, oid, statement, notes, cancellation).ConfigureAwait(false) : null;
             await RunAsync(connection, ImpactStatement.DefaultPath, cancellation).ConfigureAwait(false);
-            var answer = await connection.RunAsync(ImpactStatement.Try.Name, output => ImpactStatement.Try.Write(output, question.Operation), cancellation).ConfigureAwait(false);
-            var rows = answer.Rows.Count == 0 ? 0 : long.Parse(answer.Rows[0][^1] ?? "", CultureInfo.InvariantCulture);
-            var columns = answer.Columns.Take(answer.Columns.Count - 1).Select(column => column.Name).ToList();
-            var hide = Hidden(question.Decision, masks, uint.Parse(oid, CultureInfo.InvariantCulture), columns);
-            if (columns.Count > MaxColumns)
-            {
-                notes.Add($"The rows themselves aren't shown: they have more than {MaxColumns} columns.");
-            }
-            else if (hide is null)
-            {
-                notes.Add("The rows themselves aren't shown: what would have to be masked in them can't be told with certainty.");
-            }
-
-            IReadOnlyList<IReadOnlyList<string?>> sample = hide is null || columns.Count > MaxColumns
-                ? []
-                : [.. answer.Rows.Select(row => (IReadOnlyList<string?>)[.. row.Take(columns.Count).Select((value, index) => hide[index] ? Masked : Cut(value, MaxValue))])];
-            var deleted = statement.Facts.Kinds[0] == "DELETE";
-            tried(new DryRunResult(rows, columns.Count > MaxColumns ? [] : columns, deleted ? sample : [], deleted ? [] : sample));
+            var attempt = before is null ? ImpactStatement.Try : ImpactStatement.TryUpdate;
+            (string, string)[] names = [("$columns", Changed(statement)), .. before ?? []];
+            var answer = await connection.RunAsync(attempt.Name, output => attempt.Write(output, question.Operation, names), cancellation).ConfigureAwait(false);
+            tried(Result(question.Decision, statement.Facts.Kinds[0], answer, before is not null, masks, uint.Parse(oid, CultureInfo.InvariantCulture), notes));
             notes.Add("It was tried in a transaction of its own, which was rolled back.");
         }
         catch (GatewayErrorException error)
         {
             notes.Add($"It was tried, and the target answered {error.Code}; nothing was changed.");
         }
+    }
+
+    /// <summary>What stands for the rows that a statement changes in its RETURNING: its own name for the table, since others may be joined.</summary>
+    private static string Changed(SqlStatement statement) => $"{Quote(statement.Blocks[0].Sources.First(source => source.IsTarget).Alias!)}.*";
+
+    /// <summary>How an UPDATE's rows are found as they were; null where that isn't certain.</summary>
+    private static async Task<(string Place, string Sql)[]?> BeforeAsync(
+        GatewayConnection connection, string oid, SqlStatement statement, List<string> notes, CancellationToken cancellation)
+    {
+        var key = (await connection.RunAsync(ImpactStatement.Key.Name, output => ImpactStatement.Key.Write(output, oid), cancellation).ConfigureAwait(false)).Rows;
+        var why = key.Count == 0 ? "the table has no primary key that tells them apart"
+            : key.Any(row => statement.Blocks[0].Assigned.Contains(row[2], StringComparer.Ordinal)) ? "it changes the primary key"
+            : null;
+        if (why is not null)
+        {
+            notes.Add($"The rows as they are now aren't shown beside those after: {why}.");
+            return null;
+        }
+
+        return
+        [
+            ("$relation", $"{Quote(key[0][0]!)}.{Quote(key[0][1]!)}"),
+            ("$key", string.Join(" AND ", key.Select(row => $"countersign_old.{Quote(row[2]!)} OPERATOR(pg_catalog.=) countersign_change.{Quote(row[2]!)}"))),
+        ];
+    }
+
+    private static DryRunResult Result(
+        Decision decision, string kind, GatewayAnswer answer, bool both, SessionMasks? masks, uint relation, List<string> notes)
+    {
+        var rows = answer.Rows.Count == 0 ? 0 : long.Parse(answer.Rows[0][^1] ?? "", CultureInfo.InvariantCulture);
+        var width = (answer.Columns.Count - 1) / (both ? 2 : 1);
+        var columns = answer.Columns.Take(width).Select(column => column.Name).ToList();
+        if (columns.Count > MaxColumns)
+        {
+            notes.Add($"The rows themselves aren't shown: they have more than {MaxColumns} columns.");
+            return new DryRunResult(rows, [], [], []);
+        }
+
+        if (Hidden(decision, masks, relation, columns) is not { } hide)
+        {
+            notes.Add("The rows themselves aren't shown: what would have to be masked in them can't be told with certainty.");
+            return new DryRunResult(rows, columns, [], []);
+        }
+
+        IReadOnlyList<IReadOnlyList<string?>> Sample(int start) =>
+            [.. answer.Rows.Select(row => (IReadOnlyList<string?>)[.. row.Skip(start).Take(width).Select((value, index) => hide[index] ? Masked : Cut(value, MaxValue))])];
+        return kind == "DELETE" ? new DryRunResult(rows, columns, Sample(0), []) : new DryRunResult(rows, columns, both ? Sample(0) : [], Sample(both ? width : 0));
     }
 
     /// <summary>Which columns are masked for the requester, and so for whoever approves; null where that isn't certain.</summary>
@@ -301,6 +336,28 @@ internal sealed class ImpactPreview(TargetAccess access, string database, SqlPar
             if (!statement.Facts.Kinds.All(kind => kind is "SELECT" or "INSERT" or "UPDATE" or "DELETE" or "MERGE"))
             {
                 return "the planner knows nothing of this kind of statement";
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>
+    /// Whether what would be found out tells masked values: whoever asks sees it before anybody has agreed. The number of rows tells of a condition, and the
+    /// rows themselves of what is stored.
+    /// </summary>
+    private static string? Tells(IReadOnlyList<ImpactQuestion> questions, SessionMasks? masks)
+    {
+        foreach (var question in questions.Where(question => question.Decision.Obligations.Masks.Count > 0))
+        {
+            if (masks?.Analyze(question.Operation.Understood!.Analysis).Plan(question.Decision.Obligations) is not { } plan)
+            {
+                return "what is masked can't be told with certainty";
+            }
+
+            if ((plan.FiltersOn ?? plan.Launders ?? plan.Unmaskable) is not null)
+            {
+                return "it reads what is masked, which an estimate would tell of";
             }
         }
 

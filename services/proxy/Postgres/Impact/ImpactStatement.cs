@@ -6,15 +6,16 @@ namespace Countersign.Proxy.Postgres.Impact;
 
 /// <summary>
 /// What the gateway sends to find out what an operation would do: a closed set, recorded by name. The texts are constants; names of relations and functions go
-/// along as parameters. Two put words of their own around the operation's text (<see cref="Explain"/>, <see cref="Try"/>), which isn't changed.
+/// along as parameters. Three put words of their own around the operation's text (<see cref="Explain"/>, <see cref="Try"/>, <see cref="TryUpdate"/>), which isn't
+/// changed; the latter two have quoted names of the target's own catalog in theirs, because no parameter can stand for a name.
 /// </summary>
 internal sealed class ImpactStatement
 {
     /// <summary>Opens a transaction that can't write, with little patience.</summary>
     public static ImpactStatement Begin { get; } = new("impact-begin", "BEGIN READ ONLY; SET LOCAL statement_timeout = '2s'; SET LOCAL lock_timeout = '300ms'");
 
-    /// <summary>Opens a transaction that can, and that is never committed.</summary>
-    public static ImpactStatement BeginTry { get; } = new("impact-try-begin", "BEGIN READ WRITE; SET LOCAL statement_timeout = '2s'; SET LOCAL lock_timeout = '300ms'");
+    /// <summary>Opens a transaction that can, and that is never committed. What it shows as before and after is of one moment.</summary>
+    public static ImpactStatement BeginTry { get; } = new("impact-try-begin", "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE; SET LOCAL statement_timeout = '2s'; SET LOCAL lock_timeout = '300ms'");
 
     /// <summary>Ends it.</summary>
     public static ImpactStatement Rollback { get; } = new("impact-rollback", "ROLLBACK");
@@ -73,9 +74,29 @@ internal sealed class ImpactStatement
     /// <summary>The planner's estimate for an operation.</summary>
     public static ImpactStatement Explain { get; } = new("impact-explain", "EXPLAIN (FORMAT JSON) ", "");
 
-    /// <summary>Runs an UPDATE, DELETE or INSERT and counts what it does.</summary>
+    /// <summary>
+    /// Schema, name and columns of the primary key of a relation ($1), where it tells its rows apart for certain: a parent's key doesn't hold over what inherits
+    /// from it, a deferred one may be broken for a while, and a computed column changes with others.
+    /// </summary>
+    public static ImpactStatement Key { get; } = new("impact-key", """
+        SELECT n.nspname, c.relname, a.attname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+          JOIN pg_index x ON x.indrelid = c.oid AND x.indisprimary AND x.indimmediate AND x.indisvalid
+          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (x.indkey)
+          WHERE c.oid = $1::oid AND (c.relkind = 'p' OR NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid))
+          AND NOT EXISTS (SELECT FROM pg_attribute g WHERE g.attrelid = c.oid AND g.attnum = ANY (x.indkey) AND g.attgenerated <> '')
+        """);
+
+    /// <summary>Runs an UPDATE, DELETE or INSERT, counts what it does, and shows rows of what it changes: $columns is what it names that by, with a star.</summary>
     public static ImpactStatement Try { get; } = new(
-        "impact-try", "WITH countersign_change AS (", "\nRETURNING *) SELECT *, pg_catalog.count(*) OVER () FROM countersign_change LIMIT 5");
+        "impact-try", "WITH countersign_change AS (", "\nRETURNING $columns) SELECT *, pg_catalog.count(*) OVER () FROM countersign_change LIMIT 5");
+
+    /// <summary>
+    /// The same for an UPDATE that leaves its table's primary key alone, with each row as it was in front: every part of one statement sees the same snapshot, the
+    /// one from before the change. $relation and $key stand for quoted names.
+    /// </summary>
+    public static ImpactStatement TryUpdate { get; } = new(
+        "impact-try-update", "WITH countersign_change AS (",
+        "\nRETURNING $columns) SELECT countersign_old.*, countersign_change.*, pg_catalog.count(*) OVER () FROM countersign_change LEFT JOIN $relation AS countersign_old ON $key LIMIT 5");
 
     private readonly string _text;
     private readonly string? _behind;
@@ -91,7 +112,7 @@ internal sealed class ImpactStatement
     public string Name { get; }
 
     /// <summary>All of them by name.</summary>
-    public static IReadOnlyList<ImpactStatement> All { get; } = [Begin, BeginTry, Rollback, Names, Path, DefaultPath, Safe, Revertible, Explain, Try];
+    public static IReadOnlyList<ImpactStatement> All { get; } = [Begin, BeginTry, Rollback, Names, Path, DefaultPath, Safe, Revertible, Explain, Key, Try, TryUpdate];
 
     /// <summary>Writes a constant as a simple Query.</summary>
     public void Write(OutputBuffer output)
@@ -133,7 +154,10 @@ internal sealed class ImpactStatement
     }
 
     /// <summary>Writes it around an operation's text, with the operation's own parameters, bytes and types as the client sent them.</summary>
-    public void Write(OutputBuffer output, PostgresOperation operation)
+    /// <param name="output">To the target.</param>
+    /// <param name="operation">The operation.</param>
+    /// <param name="names">Quoted names for the places in it.</param>
+    public void Write(OutputBuffer output, PostgresOperation operation, params (string Place, string Sql)[] names)
     {
         if (_behind is null)
         {
@@ -141,7 +165,8 @@ internal sealed class ImpactStatement
         }
 
         var trimmed = operation.Understood!.Analysis.TrimmedText;
-        WriteParse(output, Encoding.UTF8.GetBytes(_text + trimmed + _behind), operation.Statement?.Types ?? []);
+        var behind = names.Aggregate(_behind, (text, name) => text.Replace(name.Place, name.Sql, StringComparison.Ordinal));
+        WriteParse(output, Encoding.UTF8.GetBytes(_text + trimmed + behind), operation.Statement?.Types ?? []);
         output.Begin(FrontendType.Bind);
         output.WriteByte(0);
         output.WriteByte(0);

@@ -144,6 +144,9 @@ public sealed class SqlBlock
     /// <summary>What is read to be stored: SET, VALUES of MERGE, ON CONFLICT DO UPDATE, and whatever <see cref="Input"/> yields.</summary>
     public SqlReads Stored { get; } = new();
 
+    /// <summary>Columns that the SET of an UPDATE names, in order; empty for other kinds.</summary>
+    public IReadOnlyList<string> Assigned { get; internal set; } = [];
+
     /// <summary>Source of the rows of an INSERT; null for DEFAULT VALUES and other kinds.</summary>
     public SqlBlock? Input { get; internal set; }
 

@@ -329,11 +329,23 @@ internal ref partial struct TreeWalker
         var returning = tree.Child(fields, NodeName.returningList);
         var reads = where != 0 || from != 0 || returning != 0 || NamesColumn(targets);
         Target(tree.Child(fields, NodeName.relation), RelationAccess.Update | (reads ? RelationAccess.Read : 0), block);
+        block.Assigned = Assigned(targets);
         Where(where);
         Outputs(returning, block);
         Push(where, block, new Sink(block.Filters));
         Push(targets, block, new Sink(block.Stored));
         PushAll(from, new Work { Step = Step.From, Block = block, Sources = (List<SqlSource>)block.Sources });
+    }
+
+    private readonly List<string> Assigned(int targets)
+    {
+        var names = new List<string>();
+        for (var node = tree[targets].First; node != 0; node = tree[node].Next)
+        {
+            names.Add(tree.Text(tree.Unwrap(node), NodeName.name) ?? throw new UnknownNodeException("SET"));
+        }
+
+        return names;
     }
 
     private void Delete(int fields, SqlBlock block)

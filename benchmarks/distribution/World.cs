@@ -1,0 +1,170 @@
+using System.Net.Http.Json;
+using System.Text.Json;
+using Countersign.Fakes.Cluster;
+using Countersign.Fakes.Postgres;
+using Countersign.Policy.Contracts;
+using Countersign.Policy.Contracts.Sealing;
+using Npgsql;
+
+namespace Countersign.Benchmarks.Distribution;
+
+/// <summary>A composition with a target behind it, two enrolled people, and policies in force.</summary>
+internal sealed class World : IAsyncDisposable
+{
+    private const string Policies = """
+        apiVersion: countersign/v1
+        kind: ApproverGroup
+        name: dba
+        persons: [alice@example.com, bob@example.com]
+        ---
+        apiVersion: countersign/v1
+        kind: Policy
+        name: bench
+        rules:
+          - name: read
+            effect: allow
+            when: {principals: {groups: [engineers]}, statements: [SELECT], reads: ["pgbench_*", "pg_*"]}
+          - name: insert
+            effect: require_approval
+            when: {principals: {groups: [engineers]}, statements: [INSERT], writes: [public.arrivals]}
+            approval: {groups: [dba]}
+        """;
+
+    private static readonly string[] Connections = ["bench"];
+    private readonly IComposition _composition;
+
+    private World(IComposition composition, PostgresServer target)
+    {
+        (_composition, Target) = (composition, target);
+        Alice = new Visitor(composition.Entrance, composition.Accounts[0]);
+        Bob = new Visitor(composition.Entrance, composition.Accounts[1]);
+    }
+
+    public PostgresServer Target { get; }
+
+    public IComposition Composition => _composition;
+
+    /// <summary>Asks.</summary>
+    public Visitor Alice { get; }
+
+    /// <summary>Approves.</summary>
+    public Visitor Bob { get; }
+
+    /// <summary>Credential of alice: user name and secret.</summary>
+    public (string User, string Secret) Credential { get; private set; }
+
+    public static async Task<World> StartAsync(IComposition composition)
+    {
+        var world = new World(composition, await PostgresServer.StartAsync(new PostgresServerOptions { Scram = true, Settings = ["max_connections = 100", "shared_buffers = 128MB"] }));
+        await world.PrepareAsync();
+        return world;
+    }
+
+    public async ValueTask DisposeAsync() => await Target.DisposeAsync();
+
+    /// <summary>Looks at a request and approves what was shown.</summary>
+    /// <returns>When the approval was sent, and when it was answered.</returns>
+    public static async Task<(DateTimeOffset Sent, DateTimeOffset Answered)> ApproveAsync(Visitor person, string request)
+    {
+        var shown = await person.GoodAsync(HttpMethod.Get, $"approval/v1/requests/{request}");
+        var digest = new { digest = shown.GetProperty("digest").GetString(), comment = "" };
+        var sent = DateTimeOffset.UtcNow;
+        await person.GoodAsync(HttpMethod.Post, $"approval/v1/requests/{request}/approve", digest);
+        return (sent, DateTimeOffset.UtcNow);
+    }
+
+    /// <summary>Proposes a change as alice.</summary>
+    /// <returns>The request that waits for bob.</returns>
+    public async Task<string> ProposeAsync(PolicyChangeRequest change) =>
+        (await Alice.GoodAsync(HttpMethod.Post, "policy/v1/changes", change)).GetProperty("requestId").GetString()!;
+
+    /// <summary>A session of alice through a proxy.</summary>
+    public async Task<NpgsqlConnection> OpenAsync(int port)
+    {
+        var connection = new NpgsqlConnection(
+            $"Host=127.0.0.1;Port={port};Username={Credential.User};Password={Credential.Secret};Database=bench;SSL Mode=Disable;Pooling=false;Command Timeout=60;No Reset On Close=true;Server Compatibility Mode=NoTypeLoading");
+        await connection.OpenAsync();
+        return connection;
+    }
+
+    /// <summary>What the database itself says, past the proxies.</summary>
+    public async Task<List<object[]>> TruthAsync(string sql)
+    {
+        await using var connection = new NpgsqlConnection(
+            $"Host=127.0.0.1;Port={Target.Port};Username={PostgresServer.Superuser};Password={PostgresServer.Password};Database=postgres;SSL Mode=Disable;Pooling=false");
+        await connection.OpenAsync();
+        await using var command = new NpgsqlCommand(sql, connection);
+        await using var reader = await command.ExecuteReaderAsync();
+        var rows = new List<object[]>();
+        while (await reader.ReadAsync())
+        {
+            var row = new object[reader.FieldCount];
+            reader.GetValues(row);
+            rows.Add(row);
+        }
+
+        return rows;
+    }
+
+    /// <summary>Waits until something holds.</summary>
+    public static async Task UntilAsync(string what, Func<Task<bool>> holds)
+    {
+        for (var began = TimeProvider.System.GetTimestamp(); !await holds(); await Task.Delay(20))
+        {
+            if (TimeProvider.System.GetElapsedTime(began) > TimeSpan.FromSeconds(60))
+            {
+                throw new TimeoutException(what);
+            }
+        }
+    }
+
+    private async Task PrepareAsync()
+    {
+        await PostgresServer.RunAsync(
+            Path.Combine(PostgresServer.Programs, "pgbench"), ["-q", "-i", "-s", "5", "-h", "127.0.0.1", "-p", $"{Target.Port}", "-U", PostgresServer.Superuser, "postgres"],
+            new Dictionary<string, string> { ["PGPASSWORD"] = PostgresServer.Password, ["PGSSLMODE"] = "disable" });
+        await TruthAsync("create table arrivals (run text, number int, at timestamptz default clock_timestamp()); create table toggle_a (id int); create table toggle_b (id int)");
+        await Alice.LogInAsync();
+        await Bob.LogInAsync();
+        await Alice.GoodAsync(HttpMethod.Post, "identity/v1/bootstrap", new { token = (await File.ReadAllTextAsync(_composition.BootstrapToken)).Trim() });
+        Alice.Renew();
+        var asked = await Alice.GoodAsync(HttpMethod.Post, $"identity/v1/persons/{Bob.Id}/enrolment", new { reason = "second person" });
+        await ApproveAsync(Alice, asked.GetProperty("requestId").GetString()!);
+        await UntilAsync("bob is not enrolled", async () =>
+            (await Alice.GoodAsync(HttpMethod.Get, "identity/v1/persons")).EnumerateArray().Any(each => each.GetProperty("id").GetString() == Bob.Id && each.GetProperty("enrolled").GetBoolean()));
+        Alice.Renew();
+        Bob.Renew();
+        using var proxy = new HttpClient { BaseAddress = _composition.ProxyAddress };
+        var key = (await proxy.GetFromJsonAsync<SealingKey>("proxy/v1/sealing-key"))!;
+        var connection = new Connection { Name = "bench", Protocol = "postgres", Host = "127.0.0.1", Port = Target.Port, Database = "postgres", Tls = "disable", Labels = new Dictionary<string, string>() };
+        connection = connection with { Credential = CredentialSealing.Seal(key, connection, new TargetCredential(PostgresServer.Superuser, PostgresServer.Password)) };
+        var request = await ProposeAsync(new PolicyChangeRequest
+        {
+            Connections = [connection],
+            Documents = [new BundleDocument("bench.yaml", Policies), PolicyChange.Toggle(0)],
+            Reason = "benchmark",
+        });
+        await ApproveAsync(Bob, request);
+        await UntilAsync("the policies are not in force", async () =>
+            (await Alice.GoodAsync(HttpMethod.Get, $"policy/v1/changes/{request}")).GetProperty("state").GetString() == "active");
+        var created = await Alice.GoodAsync(HttpMethod.Post, "identity/v1/credentials", new { connections = Connections, lifetimeSeconds = 3600 });
+        Credential = (created.GetProperty("credential").GetProperty("userName").GetString()!, created.GetProperty("secret").GetString()!);
+        foreach (var port in _composition.PostgresPorts)
+        {
+            await UntilAsync("a proxy does not take clients", async () =>
+            {
+                try
+                {
+                    await using var session = await OpenAsync(port);
+                    await using var command = new NpgsqlCommand("select abalance from pgbench_accounts where aid = 1", session);
+                    await command.ExecuteScalarAsync();
+                    return true;
+                }
+                catch (NpgsqlException)
+                {
+                    return false;
+                }
+            });
+        }
+    }
+}
