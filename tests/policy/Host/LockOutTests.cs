@@ -1,7 +1,8 @@
 using Countersign.Identity.Contracts;
+using Countersign.Policy.Contracts;
 using Countersign.Policy.Host;
 using Countersign.Policy.Language;
-using Countersign.Policy.Contracts;
+using Countersign.Policy.Language.Syntax;
 
 namespace Countersign.Policy.Tests.Host;
 
@@ -61,7 +62,7 @@ public sealed class LockOutTests
     private static string? Check(string control, string[] sec, string[] ops, string[] secLeft, string[] opsLeft, string requester, PersonView? dave = null) =>
         RemovalRules.LocksOut(Documents(control, sec, ops), Documents(control, secLeft, opsLeft), $"per_{requester}", [Alice, Bob, Carol, dave ?? Dave]);
 
-    private static Language.Syntax.PolicySet Documents(string control, string[] sec, string[] ops) => PolicyDecoder.Decode(
+    private static PolicySet Documents(string control, string[] sec, string[] ops) => PolicyDecoder.Decode(
     [
         new BundleDocument("a.yaml", $"apiVersion: countersign/v1\nkind: Settings\nname: s\n{control}\n---\n{Group("sec", sec)}---\n{Group("ops", ops.Length == 0 ? ["nobody"] : ops)}"),
     ]);
