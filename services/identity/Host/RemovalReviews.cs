@@ -43,10 +43,14 @@ internal sealed partial class RemovalReviews(
 
     private static readonly TimeSpan Attempt = TimeSpan.FromSeconds(60);
     private static readonly TimeSpan Unreachable = TimeSpan.FromSeconds(2);
+
+    // Longer than others wait: a replica that can't reach approval must not always be the first to try again.
+    private static readonly TimeSpan Pause = TimeSpan.FromSeconds(8);
     private static readonly TimeSpan Refused = TimeSpan.FromHours(1);
     private const int TimeoutSeconds = 7 * 24 * 3600;
     private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
     private readonly Documents<UnreviewedRemoval> _open = new(store, "unreviewed");
+    private DateTimeOffset _pausedUntil;
 
     /// <summary>Opens a review. Never fails: the removal is done.</summary>
     public async ValueTask OpenAsync(AccessTokenClaims caller, string token, IdentityChange change, string reason, CancellationToken cancellation)
@@ -77,6 +81,11 @@ internal sealed partial class RemovalReviews(
     /// <summary>Tries again what could not be opened.</summary>
     public async Task PollAsync(CancellationToken cancellation)
     {
+        if (time.GetUtcNow() < _pausedUntil)
+        {
+            return;
+        }
+
         await foreach (var (_, removal) in _open.ListAsync(cancellation))
         {
             var now = time.GetUtcNow();
@@ -140,8 +149,11 @@ internal sealed partial class RemovalReviews(
         }
     }
 
-    private async ValueTask LaterAsync(UnreviewedRemoval removal, CancellationToken cancellation) =>
+    private async ValueTask LaterAsync(UnreviewedRemoval removal, CancellationToken cancellation)
+    {
+        _pausedUntil = time.GetUtcNow() + Pause;
         await _open.ChangeAsync(removal.Id, known => known is null ? null : known with { NextAt = time.GetUtcNow() + Unreachable }, cancellation);
+    }
 
     private async ValueTask RefusedAsync(UnreviewedRemoval removal, string why, CancellationToken cancellation)
     {
