@@ -13,6 +13,12 @@ namespace Countersign.Platform.Dapr;
 /// <summary>Composition of one service with a Dapr sidecar beside it.</summary>
 public static class DaprPlatform
 {
+    /// <summary>Setting: how long a process goes on after it was asked to stop.</summary>
+    private const string StopDelaySetting = "Countersign:StopDelay";
+
+    // Longer than entrance and sidecars take to notice.
+    private static readonly TimeSpan StopDelay = TimeSpan.FromSeconds(5);
+
     private static readonly string[] All = [AppIds.Identity, AppIds.Policy, AppIds.Approval, AppIds.Recorder, AppIds.Proxy];
 
     /// <summary>
@@ -36,6 +42,11 @@ public static class DaprPlatform
         {
             // Nothing is built from options that are wrong; the check lists them all when the host starts.
             return builder;
+        }
+
+        if (string.IsNullOrEmpty(builder.Configuration[StopDelaySetting]))
+        {
+            services.Configure<StopOptions>(stop => stop.StopDelay = StopDelay);
         }
 
         services.AddSingleton(new OwnAppId(appId));

@@ -68,6 +68,12 @@ public sealed class VerificationKeys
             throw new TokenRejectedException(Reason(result.Exception), result.Exception);
         }
 
+        // A clock that is ahead would make tokens that live longer than they may; kinds that don't expire are judged by their own verifiers.
+        if (requireExpiry && ((JsonWebToken)result.SecurityToken).IssuedAt > now.UtcDateTime + Leeway)
+        {
+            throw new TokenRejectedException("token lies in the future: clocks differ");
+        }
+
         try
         {
             var payload = Base64UrlEncoder.DecodeBytes(((JsonWebToken)result.SecurityToken).EncodedPayload);

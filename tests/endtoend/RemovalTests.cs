@@ -99,15 +99,7 @@ public sealed class RemovalTests(World world) : Scenario(world)
         Assert.Contains(World.LogLines(), line => line.Contains("does more than taking away", StringComparison.Ordinal));
     }
 
-    private string Sign<T>(string service, string type, T claims)
-    {
-        using var key = SigningKey.LoadOrCreate(Path.Combine(World.Data, "keys", $"{service}.key"));
-        return key.Sign(type, claims);
-    }
+    private string Sign<T>(string service, string type, T claims) => World.Sign(service, type, claims);
 
-    private string Service(string from, string to)
-    {
-        var now = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
-        return Sign(from, TokenTypes.Service, new ServiceTokenClaims(from, to, now, now + 60));
-    }
+    private string Service(string from, string to) => World.ServiceToken(from, to);
 }

@@ -185,17 +185,9 @@ public sealed class TokenAttackTests(World world) : Scenario(world)
         Assert.Equal(1, await World.CountAsync("orders where id = 43"));
     }
 
-    private string Sign<T>(string service, string type, T claims)
-    {
-        using var key = SigningKey.LoadOrCreate(Path.Combine(World.Data, "keys", $"{service}.key"));
-        return key.Sign(type, claims);
-    }
+    private string Sign<T>(string service, string type, T claims) => World.Sign(service, type, claims);
 
-    private string Service(string from, string to)
-    {
-        var now = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
-        return Sign(from, TokenTypes.Service, new ServiceTokenClaims(from, to, now, now + 60));
-    }
+    private string Service(string from, string to) => World.ServiceToken(from, to);
 
     private static string Unsigned(JsonElement claims, string algorithm, string type = TokenTypes.Access) =>
         $"{Base64Url.EncodeToString(Encoding.UTF8.GetBytes($$"""{"alg":"{{algorithm}}","typ":"{{type}}"}"""))}.{Base64Url.EncodeToString(JsonSerializer.SerializeToUtf8Bytes(claims))}.";

@@ -67,6 +67,7 @@ public sealed class IdTokenTests : IAsyncLifetime
 
         var who = await _tokens.VerifyAsync(_issuer.Sign(claims), Client, null, default);
         Assert.Equal((name, vouched), (who.Name, who.HasVouchedName));
+        Assert.Equal(name.Contains('@', StringComparison.Ordinal) ? name : "", who.Mail);
 
         // What people choose for themselves may look like an address; only who runs the provider can know better.
         claims["email_verified"] = false;

@@ -85,6 +85,29 @@ public sealed class KeysAndTokensTests : IDisposable
             .VerifyAsync<System.Text.Json.JsonElement>(beacon, TokenTypes.Beacon, null, null, DateTimeOffset.UtcNow, requireExpiry: false));
     }
 
+    [Theory]
+    [InlineData(-50, true)]
+    [InlineData(5, true)]
+    [InlineData(6, false)]
+    [InlineData(3600, false)]
+    public async Task A_token_of_a_clock_that_is_ahead_is_refused(int ahead, bool good)
+    {
+        var now = DateTimeOffset.UnixEpoch.AddYears(56);
+        using var key = SigningKey.Create();
+        var issued = now.AddSeconds(ahead).ToUnixTimeSeconds();
+        var token = key.Sign(TokenTypes.Service, new ServiceTokenClaims(AppIds.Proxy, AppIds.Approval, issued, issued + 60));
+        async Task<ServiceTokenClaims> VerifyAsync() =>
+            await new VerificationKeys([key.PublicKey]).VerifyAsync<ServiceTokenClaims>(token, TokenTypes.Service, AppIds.Proxy, AppIds.Approval, now);
+        if (good)
+        {
+            Assert.Equal(issued, (await VerifyAsync()).IssuedAt);
+        }
+        else
+        {
+            Assert.Contains("clocks differ", (await Assert.ThrowsAsync<TokenRejectedException>(VerifyAsync)).Message, StringComparison.Ordinal);
+        }
+    }
+
     [Fact]
     public async Task A_service_token_is_kept_while_it_is_good_and_then_renewed()
     {

@@ -89,14 +89,15 @@ public sealed class RequesterWorkflow(RequesterLimits limits) : IWorkflow<Reques
             return Open(current, spec, remember: false);
         }
 
-        if (Find(current, spec, ask.Observed) is not null)
-        {
-            return new Step<RequesterDocument>(current, Changed: false, null, Fresh: false);
-        }
-
+        // Before it is attached to an earlier one: what that would extend may have ended since.
         if (ask.ExtensionRefused is { } notExtendable)
         {
             return new Step<RequesterDocument>(current, Changed: false, notExtendable, Fresh: false);
+        }
+
+        if (Find(current, spec, ask.Observed) is not null)
+        {
+            return new Step<RequesterDocument>(current, Changed: false, null, Fresh: false);
         }
 
         var key = KeyOf(spec);

@@ -25,6 +25,7 @@ public sealed class IdTokens(ProviderOptions options, ProviderMetadata metadata,
     private const int MaxGroupLength = 256;
     private const string Email = "email";
     private static readonly string[] DefaultNames = [Email, "preferred_username", "name"];
+    private const int MaxMailLength = 254;
     private static readonly TimeSpan Leeway = TimeSpan.FromMinutes(1);
     private static readonly JsonWebTokenHandler Handler = new() { MapInboundClaims = false };
 
@@ -124,6 +125,7 @@ public sealed class IdTokens(ProviderOptions options, ProviderMetadata metadata,
             HasVouchedName = named is not null && (options.VouchedNameClaims.Contains(named) || (named == Email && IsVerified(claims) == true)),
             Groups = groups ?? [],
             HasGroups = groups is not null,
+            Mail = NameIn(claims, Email) is { Length: <= MaxMailLength } mail && !mail.Any(char.IsControl) ? mail : "",
             Acr = Text(claims, "acr") is { Length: <= 256 } acr ? acr : null,
             Amr = [.. Strings(claims, "amr").Where(method => method.Length <= 64).Take(20)],
             AuthenticatedAt = DateTimeOffset.FromUnixTimeSeconds(authenticated),

@@ -80,9 +80,11 @@ internal static class PersonRoutes
             AppIds.Identity, Callers.Persons | Callers.Services, AppIds.Approval, AppIds.Policy, AppIds.Recorder, AppIds.Proxy);
     }
 
-    private static async Task<IReadOnlyList<PersonView>> ListAsync(HttpContext context, PersonDirectory persons, CancellationToken cancellation)
+    private static async Task<IReadOnlyList<PersonView>> ListAsync(bool? enrolled, HttpContext context, PersonDirectory persons, CancellationToken cancellation)
     {
-        var all = await persons.ListAsync(cancellation);
+        var found = (await persons.ListAsync(cancellation)).Where(person => enrolled is not { } wanted || (person is { Enrolled: true, Disabled: false }) == wanted);
+        // Addresses are for whoever sends mail, and for nobody else.
+        List<PersonView> all = [.. context.GetCaller().Service == AppIds.Approval ? found : found.Select(person => person with { Mail = null })];
         if (context.GetCaller().Person is not { } caller)
         {
             return all;

@@ -32,8 +32,8 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
         var principal = await _principals.ChangeAsync(
             id,
             known => known is null
-                ? new PrincipalRecord { Id = id, Person = personId, Issuer = who.Issuer, Subject = who.Subject, Groups = who.Groups, HeldGroups = who.Groups, LastLoginAt = now }
-                : known with { Groups = who.Groups, HeldGroups = who.HasGroups ? who.Groups : known.HeldGroups ?? known.Groups, LastLoginAt = now },
+                ? new PrincipalRecord { Id = id, Person = personId, Issuer = who.Issuer, Subject = who.Subject, Groups = who.Groups, HeldGroups = who.Groups, Mail = who.Mail, LastLoginAt = now }
+                : known with { Groups = who.Groups, HeldGroups = who.HasGroups ? who.Groups : known.HeldGroups ?? known.Groups, Mail = who.Mail, LastLoginAt = now },
             cancellation);
         return new SignedIn(principal!, person);
     }
@@ -49,7 +49,7 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
     /// <summary>One principal.</summary>
     public ValueTask<PrincipalRecord?> FindPrincipalAsync(string principal, CancellationToken cancellation) => _principals.FindAsync(principal, cancellation);
 
-    /// <summary>All persons as they are shown, in order of their names.</summary>
+    /// <summary>All persons as they are shown, in order of their names, with their addresses.</summary>
     public async ValueTask<IReadOnlyList<PersonView>> ListAsync(CancellationToken cancellation)
     {
         var principals = await PrincipalsAsync(cancellation);
@@ -68,6 +68,7 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
                     Team = person.Team,
                     Groups = [.. principals[person.Id].SelectMany(principal => principal.Groups).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)],
                     Suspected = Suspicions.Of(person.Id, persons),
+                    Mail = principals[person.Id].Where(principal => principal.Mail.Length > 0).MaxBy(principal => principal.LastLoginAt)?.Mail,
                 };
             }),
         ];

@@ -59,6 +59,8 @@ public sealed record PrincipalRecord
     /// principals of before, whose <see cref="Groups"/> count.
     /// </summary>
     public IReadOnlyList<string>? HeldGroups { get; init; }
+    /// <summary>E-mail address of the latest login; empty where the provider named none, or hasn't verified it.</summary>
+    public string Mail { get; init; } = "";
     /// <summary>Latest login.</summary>
     public required DateTimeOffset LastLoginAt { get; init; }
 }
@@ -78,6 +80,8 @@ public sealed record ProviderIdentity
     public IReadOnlyList<string> Groups { get; init; } = [];
     /// <summary>Whether the provider said anything of groups: none is another thing than not a word.</summary>
     public bool HasGroups { get; init; }
+    /// <summary>E-mail address, unless the provider says that it hasn't verified it; empty for none.</summary>
+    public string Mail { get; init; } = "";
     /// <summary>Assurance level.</summary>
     public string? Acr { get; init; }
     /// <summary>Authentication methods.</summary>

@@ -95,9 +95,20 @@ internal sealed partial class AuditIntake(LogHost host, RecorderMetrics metrics,
             return;
         }
 
+        // A service says what it did itself, not what another one did.
+        if (received.Publisher is { } publisher && publisher != audit.Service)
+        {
+            LogForeign(received.Id, publisher, audit.Service.Length <= 32 ? audit.Service : "");
+            metrics.Taken(1, "foreign");
+            return;
+        }
+
         await host.Log.AppendEventAsync(audit, cancellation);
         metrics.Taken(1, "audit");
     }
+
+    [LoggerMessage(4012, LogLevel.Error, "Event {Id} on the audit topic is signed by {Publisher} and speaks of what {Service} did: it is not recorded")]
+    private partial void LogForeign(string id, string publisher, string service);
 
     [LoggerMessage(4011, LogLevel.Error, "Event {Id} of type {Type} on the audit topic can't be read and is not recorded")]
     private partial void LogUnreadable(string id, string type);

@@ -20,7 +20,8 @@ internal sealed class DoubleFleet(PlaneOptions options) : ISidecarFleet
 {
     private readonly Dictionary<string, Sidecar> _sidecars = new(StringComparer.Ordinal);
 
-    public static PlaneOptions Quick { get; } = new()
+    // Made anew each time: faults and outages are switched by tests.
+    public static PlaneOptions Quick => new()
     {
         RetryPause = TimeSpan.FromMilliseconds(50),
         ProbeInterval = TimeSpan.FromMilliseconds(30),

@@ -4,9 +4,11 @@ using System.Text.Json;
 using Countersign.Approval.Contracts;
 using Countersign.Fakes.Postgres;
 using Countersign.Identity.Contracts;
+using Countersign.Platform.Tokens;
 using Countersign.Policy.Contracts;
 using Countersign.Policy.Contracts.Sealing;
 using Countersign.Recorder.Contracts;
+using Countersign.Recorder.Verify;
 using Npgsql;
 
 namespace Countersign.EndToEnd.Tests.Support;
@@ -43,6 +45,8 @@ public abstract class Scenario(World world) : IAsyncLifetime
         GC.SuppressFinalize(this);
         World.RecorderRelay.IsDown = false;
         World.PolicyRelay.Forge = null;
+        World.ApprovalRelay.Rewrite = null;
+        World.ApprovalRelay.Before = World.ApprovalRelay.After = World.RecorderRelay.Before = null;
         if (TestContext.Current.TestState?.Result == TestResult.Failed)
         {
             // Whatever it left behind is not the next one's trouble.
@@ -77,6 +81,9 @@ public class World : IAsyncLifetime
 
     /// <summary>What the proxy takes for the policy service.</summary>
     public Relay PolicyRelay { get; private set; } = null!;
+
+    /// <summary>What the others take for the approval service.</summary>
+    public Relay ApprovalRelay { get; private set; } = null!;
 
     /// <summary>What the proxy takes for the recorder.</summary>
     public Relay RecorderRelay { get; private set; } = null!;
@@ -131,6 +138,7 @@ public class World : IAsyncLifetime
         {
             await Host.DisposeAsync();
             await PolicyRelay.DisposeAsync();
+            await ApprovalRelay.DisposeAsync();
             await RecorderRelay.DisposeAsync();
         }
 
@@ -227,6 +235,42 @@ public class World : IAsyncLifetime
     public Task<OperationView> RecordedAsync(string text, Func<OperationView, bool> fits) => Until.NotNullAsync($"a record of {text}", async () =>
         (await Bob.GetAsync<List<OperationView>>($"recorder/v1/operations?text={Uri.EscapeDataString(text)}")).FirstOrDefault(fits));
 
+    /// <summary>Verifies all evidence that there is.</summary>
+    public async Task VerifyAsync()
+    {
+        using var http = Http();
+        var key = (await http.GetStringAsync("recorder/v1/key")).Trim();
+        using var export = new MemoryStream(System.Text.Encoding.UTF8.GetBytes(await ExportAsync()));
+        var report = await ExportVerifier.VerifyAsync(export, new VerifyOptions { Key = key }, TestContext.Current.CancellationToken);
+        Assert.True(report.Verified, string.Join('\n', report.Findings));
+        Assert.True(report.Summary.Entries > 0);
+    }
+
+    /// <summary>The whole evidence.</summary>
+    public async Task<string> ExportAsync() => (await Bob.CallAsync(HttpMethod.Get, "recorder/v1/export")).Body;
+
+    /// <summary>Waits until the evidence has an audit event of an action about a subject.</summary>
+    public Task AuditedAsync(string action, string subject) => Until.TrueAsync($"an audit event {action} about {subject}", async () =>
+        (await ExportAsync()).Split('\n').Any(line =>
+            line.Contains($"\"{action}\"", StringComparison.Ordinal) && line.Contains(subject, StringComparison.Ordinal)));
+
+    /// <summary>Signs with the key of a service that was broken into.</summary>
+    public string Sign<T>(string service, string type, T claims)
+    {
+        using var key = SigningKey.LoadOrCreate(Path.Combine(Data, "keys", $"{service}.key"));
+        return key.Sign(type, claims);
+    }
+
+    /// <summary>A service's own token.</summary>
+    /// <param name="from">App id of the service.</param>
+    /// <param name="to">App id of whom it is for.</param>
+    /// <param name="ahead">By how many seconds its clock differs.</param>
+    public string ServiceToken(string from, string to, int ahead = 0)
+    {
+        var now = DateTimeOffset.UtcNow.ToUnixTimeSeconds() + ahead;
+        return Sign(from, TokenTypes.Service, new ServiceTokenClaims(from, to, now, now + 60));
+    }
+
     /// <summary>Proposes a change of what is enforced as alice; bob approves; waits until the proxy enforces it.</summary>
     public async Task ChangeAsync(PolicyChangeRequest change)
     {
@@ -277,6 +321,7 @@ public class World : IAsyncLifetime
         var people = new[] { "alice", "bob", "carol", "dave", "alice2", "erin" }.Select(name => new Person(this, name, $"{name}-{Guid.NewGuid():N}")).ToArray();
         (Alice, Bob, Carol, Dave, Alice2, Erin) = (people[0], people[1], people[2], people[3], people[4], people[5]);
         PolicyRelay = new Relay(PostgresServer.FreePort(), Address);
+        ApprovalRelay = new Relay(PostgresServer.FreePort(), Address);
         RecorderRelay = new Relay(PostgresServer.FreePort(), Address);
         Host = new HostProcess(_folder, Environment(people), Address);
         await Host.StartAsync();
@@ -315,6 +360,7 @@ public class World : IAsyncLifetime
             ["Countersign__Proxy__Spool__SegmentBytes"] = "1048576",
             ["Countersign__Proxy__Spool__MaxBytes"] = "6291456",
             ["Countersign__Services__policy"] = PolicyRelay.Address.AbsoluteUri,
+            ["Countersign__Services__approval"] = ApprovalRelay.Address.AbsoluteUri,
             ["Countersign__Services__recorder"] = RecorderRelay.Address.AbsoluteUri,
             // Tests forge what policy answers; its true beacons come by event meanwhile.
             ["Countersign__Proxy__AskEvery"] = "00:00:02",

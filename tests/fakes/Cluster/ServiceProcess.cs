@@ -9,6 +9,8 @@ namespace Countersign.Fakes.Cluster;
 public sealed partial class ServiceProcess : IAsyncDisposable
 {
     private const int Terminate = 15;
+    private const int Continue = 18;
+    private const int Stop = 19;
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(90);
     private readonly string _binary;
     private readonly Dictionary<string, string> _environment;
@@ -93,6 +95,9 @@ public sealed partial class ServiceProcess : IAsyncDisposable
         }
     }
 
+    /// <summary>Asks it to end (SIGTERM); doesn't wait.</summary>
+    public void Ask() => _ = Kill(Id, Terminate);
+
     /// <summary>Asks it to end (SIGTERM) and waits.</summary>
     /// <returns>The exit code.</returns>
     public async Task<int> StopAsync()
@@ -102,7 +107,7 @@ public sealed partial class ServiceProcess : IAsyncDisposable
             return 0;
         }
 
-        _ = Kill(process.Id, Terminate);
+        Ask();
         using var limit = new CancellationTokenSource(Patience);
         try
         {
@@ -132,6 +137,12 @@ public sealed partial class ServiceProcess : IAsyncDisposable
         }
     }
 
+    /// <summary>SIGSTOP: it keeps its connections, takes new ones, and answers nothing.</summary>
+    public void Freeze() => _ = Kill(Id, Stop);
+
+    /// <summary>SIGCONT.</summary>
+    public void Thaw() => _ = Kill(Id, Continue);
+
     /// <summary>The last lines of its log.</summary>
     public IReadOnlyList<string> Tail(int lines)
     {
@@ -155,9 +166,14 @@ public sealed partial class ServiceProcess : IAsyncDisposable
         return ((IPEndPoint)probe.LocalEndpoint).Port;
     }
 
-    // The executables are built beside this one: artifacts/bin/PROJECT/CONFIGURATION/.
+    // The executables are built beside this one, artifacts/bin/PROJECT/CONFIGURATION/, or published with it into one folder.
     private static string Binary(string project)
     {
+        if (Path.Combine(AppContext.BaseDirectory, project) is var published && File.Exists(published) && File.Exists(published + ".dll"))
+        {
+            return published;
+        }
+
         var own = new DirectoryInfo(AppContext.BaseDirectory.TrimEnd(Path.DirectorySeparatorChar));
         var binary = Path.Combine(own.Parent!.Parent!.FullName, project, own.Name, project);
         return File.Exists(binary) ? binary : throw new FileNotFoundException($"{project} is not built.", binary);

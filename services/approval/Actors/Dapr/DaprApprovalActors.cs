@@ -37,14 +37,13 @@ public static class DaprApprovalActors
             options.Actors.RegisterActor<RequestActor>(DaprWorkflowHost.Request);
             options.Actors.RegisterActor<RequesterActor>(DaprWorkflowHost.Requester);
         });
-        services.AddSingleton<RequestIndexFeed>();
-        services.AddHostedService(provider => provider.GetRequiredService<RequestIndexFeed>());
+        services.AddSingleton<IFinishedRequests, ActorFinishedRequests>();
         services.AddSingleton(provider => new BusSubscription(
             AppIds.Approval, Topics.Approvals, (changed, cancellation) => provider.GetRequiredService<RequestIndexFeed>().OnChangedAsync(changed, cancellation))
         {
             EveryInstance = true,
         });
-        services.AddHostedService<RequestRecovery>();
+        services.AddRequestKeeping();
         return builder;
     }
 

@@ -221,17 +221,18 @@ internal sealed class ApproverInbox(
     private InboxItem? Item(RequestDocument document, Decider by, DateTimeOffset now)
     {
         var workflow = new RequestWorkflow();
+        var judges = Eligibility.CheckOther(document, by) is null;
         if (document.StateAt(now) == WorkflowState.Pending)
         {
             var step = workflow.Apply(document, new Approve("", by, document.Spec.Digest, ""), now);
             var blocked = step.Refusal?.Code is RefusalCodes.ReasonRequired or RefusalCodes.AssuranceTooLow ? step.Refusal.Code : null;
             return step.Fresh || blocked is not null
-                ? new InboxItem(InboxTask.Decide, views.Of(document, now, null), Quorum.Missing(document.Spec.AllOf, document.Votes), blocked)
+                ? new InboxItem(InboxTask.Decide, views.Of(document, now, null, judges: judges), Quorum.Missing(document.Spec.AllOf, document.Votes), blocked)
                 : null;
         }
 
         return document.AwaitsReview && workflow.Apply(document, new CloseReview("", by, document.Spec.Digest, true, "reviewed"), now).Fresh
-            ? new InboxItem(InboxTask.Review, views.Of(document, now, null), 0, null)
+            ? new InboxItem(InboxTask.Review, views.Of(document, now, null, judges: judges), 0, null)
             : null;
     }
 

@@ -6,7 +6,7 @@ using Countersign.Platform.Ports;
 namespace Countersign.Approval.Host.Pages;
 
 /// <summary>One script-free page a request: log in, see exactly what is asked, approve or deny.</summary>
-internal sealed class RequestPages(PageSessions sessions, RequestService service, RequestViews views, RequestEvents events)
+internal sealed class RequestPages(PageSessions sessions, RequestService service, RequestEvents events)
 {
     private const long FormLimit = 64 * 1024;
 
@@ -109,10 +109,10 @@ internal sealed class RequestPages(PageSessions sessions, RequestService service
     {
         try
         {
-            var (document, at, refusal) = await service.LookAsync(caller, id, http.RequestAborted);
+            var (view, document, refusal) = await service.LookAsync(caller, id, http.RequestAborted);
             var missing = Quorum.Missing(document.Spec.AllOf, document.Votes);
             var html = RequestHtml.Request(
-                views.Of(document, at, null), caller.Person!.Name, PageSessions.FormToken(caller, id), missing, refusal?.Message,
+                view, caller.Person!.Name, PageSessions.FormToken(caller, id), missing, refusal?.Message,
                 document.Votes.Any(vote => vote.Person == caller.Person.Person), problem);
             return Page(http, status, html);
         }
