@@ -23,6 +23,7 @@ internal sealed class Beacon([FromKeyedServices(AppIds.Identity)] SigningKey key
 /// <summary>What identity does by itself: bootstrap at start, the beacon every 2 s, open changes, left-over audit events, forgetting.</summary>
 internal sealed partial class IdentityWork(
     Bootstrap bootstrap, PersonDirectory persons, RevocationFeed revocations, Beacon beacon, ControlRequests changes, RemovalReviews reviews, TrustedKeySet trustedKeys,
+    ControlTermsInForce terms,
     AuditTrail audit, IEventBus bus,
     AccessCredentials credentials, AccessTokens tokens, ILoginExchanges exchanges, LoginCodes codes, IdentityReadiness readiness, TimeProvider time, ILogger<IdentityWork> logger) : BackgroundService
 {
@@ -30,6 +31,7 @@ internal sealed partial class IdentityWork(
     private static readonly TimeSpan PollPeriod = TimeSpan.FromSeconds(3);
     private static readonly TimeSpan LoginPrunePeriod = TimeSpan.FromMinutes(1);
     private static readonly TimeSpan KeysPeriod = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan TermsPeriod = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan PrunePeriod = TimeSpan.FromHours(1);
 
     public override async Task StartAsync(CancellationToken cancellationToken)
@@ -62,6 +64,7 @@ internal sealed partial class IdentityWork(
         RepeatAsync(BeaconPeriod, "beacon", PublishBeaconAsync, stoppingToken),
         RepeatAsync(PollPeriod, "changes", FollowAsync, stoppingToken),
         RepeatAsync(KeysPeriod, "keys", trustedKeys.LookAsync, stoppingToken),
+        RepeatAsync(TermsPeriod, "terms", terms.LookAsync, stoppingToken),
         RepeatAsync(PrunePeriod, "prune", PruneAsync, stoppingToken),
         RepeatAsync(LoginPrunePeriod, "login prune", PruneLoginsAsync, stoppingToken));
 
