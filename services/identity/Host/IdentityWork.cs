@@ -12,12 +12,25 @@ internal sealed class Beacon([FromKeyedServices(AppIds.Identity)] SigningKey key
 {
     public const string EventType = "countersign.beacon";
 
-    /// <summary>A fresh one, signed now, that knows what other replicas have revoked: a head never goes back for a proxy, whichever replica it asks.</summary>
+    private Signed? _latest;
+
+    /// <summary>A fresh one, of this second, that knows what other replicas have revoked: a head never goes back for a proxy, whichever replica it asks.</summary>
     public async ValueTask<string> SignAsync(CancellationToken cancellation)
     {
         await revocations.CatchUpAsync(cancellation);
-        return key.Sign(TokenTypes.Beacon, new IdentityBeacon(revocations.Head, time.GetUtcNow().ToUnixTimeSeconds()));
+        var beacon = new IdentityBeacon(revocations.Head, time.GetUtcNow().ToUnixTimeSeconds());
+        if (Volatile.Read(ref _latest) is { } latest && latest.Beacon == beacon)
+        {
+            // The same one to all who ask within its second.
+            return latest.Token;
+        }
+
+        var token = key.Sign(TokenTypes.Beacon, beacon);
+        Volatile.Write(ref _latest, new Signed(beacon, token));
+        return token;
     }
+
+    private sealed record Signed(IdentityBeacon Beacon, string Token);
 }
 
 /// <summary>What identity does by itself: bootstrap at start, the beacon every 2 s, open changes, left-over audit events, forgetting.</summary>
