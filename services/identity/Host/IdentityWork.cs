@@ -36,8 +36,7 @@ internal sealed class Beacon([FromKeyedServices(AppIds.Identity)] SigningKey key
 /// <summary>What identity does by itself: bootstrap at start, the beacon every 2 s, open changes, left-over audit events, forgetting.</summary>
 internal sealed partial class IdentityWork(
     Bootstrap bootstrap, PersonDirectory persons, RevocationFeed revocations, Beacon beacon, ControlRequests changes, RemovalReviews reviews, TrustedKeySet trustedKeys,
-    ControlTermsInForce terms,
-    AuditTrail audit, IEventBus bus,
+    ControlTermsInForce terms, AuditTrail audit, IEventBus bus, LoginCookieSecret cookies,
     AccessCredentials credentials, AccessTokens tokens, ILoginExchanges exchanges, LoginCodes codes, IdentityReadiness readiness, TimeProvider time, ILogger<IdentityWork> logger) : BackgroundService
 {
     private static readonly TimeSpan BeaconPeriod = TimeSpan.FromSeconds(2);
@@ -50,6 +49,7 @@ internal sealed partial class IdentityWork(
     public override async Task StartAsync(CancellationToken cancellationToken)
     {
         await revocations.CatchUpAsync(cancellationToken);
+        await cookies.LoadAsync(cancellationToken);
         switch (await bootstrap.StartAsync(cancellationToken))
         {
             case BootstrapStart.Waiting:
