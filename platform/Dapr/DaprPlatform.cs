@@ -2,6 +2,7 @@ using Countersign.Platform.Embedded;
 using Countersign.Platform.Hosting;
 using Countersign.Platform.Ports;
 using Dapr.Client;
+using Grpc.Net.Client;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
@@ -52,7 +53,13 @@ public static class DaprPlatform
         services.AddSingleton(new OwnAppId(appId));
         services.AddSingleton(_ => new DaprClientBuilder()
             .UseHttpEndpoint(options.HttpEndpoint).UseGrpcEndpoint(options.GrpcEndpoint).UseDaprApiToken(options.ApiToken)
-            .UseTimeout(TimeSpan.FromSeconds(options.TimeoutSeconds)).Build());
+            .UseTimeout(TimeSpan.FromSeconds(options.TimeoutSeconds))
+            .UseGrpcChannelOptions(new GrpcChannelOptions
+            {
+                ThrowOperationCanceledOnCancellation = true,
+                MaxReceiveMessageSize = DaprOptions.LargestMessage,
+                MaxSendMessageSize = DaprOptions.LargestMessage,
+            }).Build());
         services.AddSingleton<EventSignatures>();
         services.AddSingleton<IEventBus, DaprEventBus>();
         services.AddSingleton<Subscriptions>();
@@ -83,6 +90,7 @@ public static class DaprPlatform
             return answer.IsSuccessStatusCode ? null : $"the sidecar answered {(int)answer.StatusCode}";
         });
         DaprConfiguration.Add(builder, options);
+        StorageSecret.Add(builder, options);
         return builder;
     }
 

@@ -96,7 +96,7 @@ internal sealed class DaprFleet : ISidecarFleet
             $"--dapr-internal-grpc-port={SidecarRuntime.FreePort()}", "--dapr-internal-grpc-listen-address=127.0.0.1", "--dapr-listen-addresses=127.0.0.1", $"--metrics-port={SidecarRuntime.FreePort()}",
             "--metrics-listen-address=127.0.0.1", $"--profile-port={SidecarRuntime.FreePort()}", $"--placement-host-address=127.0.0.1:{_placement}", $"--scheduler-host-address=127.0.0.1:{_scheduler}",
             "--enable-mtls=true", $"--sentry-address=127.0.0.1:{_sentry}", "--control-plane-trust-domain=countersign", "--control-plane-namespace=default", $"--resources-path={Path.Combine(_folder, "resources")}",
-            $"--config={config}", "--enable-app-health-check=true", "--app-health-check-path=/health/live", "--app-health-probe-interval=1", "--app-health-threshold=1", "--max-body-size=4Mi", "--read-buffer-size=16Ki",
+            $"--config={config}", "--enable-app-health-check=true", "--app-health-check-path=/health/live", "--app-health-probe-interval=1", "--app-health-threshold=1", "--max-body-size=64Mi", "--read-buffer-size=16Ki",
         ],
         new()
         {

@@ -52,6 +52,7 @@ internal sealed class DoubleFleet(PlaneOptions options) : ISidecarFleet
             HealthPath = "/health/live",
             Configuration = configuration,
             ReadBuffer = 16 * 1024,
+            MaxBody = 64 * 1024 * 1024,
         }));
     }
 
