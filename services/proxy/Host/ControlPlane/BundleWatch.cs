@@ -23,6 +23,7 @@ internal sealed partial class BundleWatch(
 {
     private readonly BundleVerifier _verifier = new(keys);
     private BundleInForce? _current;
+    private ControlTerms? _control;
 
     public BundleInForce? Current => Volatile.Read(ref _current);
 
@@ -75,10 +76,11 @@ internal sealed partial class BundleWatch(
     {
         var envelope = await client.GetFromJsonAsync<BundleEnvelope>("v1/bundle", TokenJson.Options, cancellation).ConfigureAwait(false)
             ?? throw new JsonException("empty answer");
-        var verified = await _verifier.VerifyAsync(envelope, highest.Mark, Clock.GetUtcNow(), cancellation).ConfigureAwait(false);
+        var verified = await _verifier.VerifyAsync(envelope, highest.Mark, Clock.GetUtcNow(), cancellation, _control).ConfigureAwait(false);
         var engine = PolicyEngine.Compile(verified.Bundle);
         highest.Raise(verified.Mark);
         var inForce = new BundleInForce(engine, verified.Bundle.Connections.ToDictionary(each => each.Name, StringComparer.Ordinal));
+        _control = ControlTerms.Of(verified.Bundle.Version, engine.Documents);
         Volatile.Write(ref _current, inForce);
         grants.BundleChanged(inForce);
         LogInForce(verified.Bundle.Version, verified.Digest);
