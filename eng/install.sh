@@ -26,6 +26,7 @@ want runuser util-linux
 if [ "$what" = bench ]; then want pgbouncer pgbouncer; fi
 if [ "$what" = tests ]; then
     want glewlwyd glewlwyd
+    want /usr/sbin/exim4 exim4-daemon-light
     want node nodejs
     want npm npm
 fi

@@ -34,6 +34,7 @@ internal static class CommandTree
             LinkCommands.Create(make),
             ServiceAccountCommands.Create(make),
             SegregationCommands.Create(make),
+            DeadLetterCommands.Create(make),
             HelpCommands.Create(make),
         ])
         {

@@ -63,10 +63,12 @@ public static class EntranceHost
             LoadBalancingPolicy = "PowerOfTwoChoices",
             HealthCheck = new HealthCheckConfig
             {
-                Active = new ActiveHealthCheckConfig { Enabled = true, Path = "/health/ready", Interval = TimeSpan.FromSeconds(2), Timeout = TimeSpan.FromSeconds(2), Policy = "ConsecutiveFailures" },
+                Active = new ActiveHealthCheckConfig { Enabled = true, Path = "/health/ready", Interval = TimeSpan.FromSeconds(1), Timeout = TimeSpan.FromSeconds(3), Policy = "ConsecutiveFailures" },
                 // With none that is ready the request still goes somewhere, and the service says itself what is wrong.
                 AvailableDestinationsPolicy = "HealthyOrPanic",
             },
+            // A replica that is about to stop says so for some seconds (Countersign:StopDelay): one look must be enough.
+            Metadata = new Dictionary<string, string> { ["ConsecutiveFailuresHealthPolicy.Threshold"] = "1" },
             Destinations = service.Value.Select((address, index) => (address, index)).ToDictionary(
                 each => $"{service.Key}-{each.index + 1}", each => new DestinationConfig { Address = each.address }),
         }),

@@ -12,6 +12,9 @@ public sealed class DaprOptions
     /// <summary>Fewest characters of a token.</summary>
     public const int MinToken = 16;
 
+    /// <summary>Largest message between a service and its sidecar in bytes, as sidecars are started (<c>--max-body-size=64Mi</c>).</summary>
+    internal const int LargestMessage = 64 * 1024 * 1024;
+
     /// <summary>Address of the sidecar's HTTP API (<c>DAPR_HTTP_ENDPOINT</c>, <c>DAPR_HTTP_PORT</c>).</summary>
     public string HttpEndpoint { get; set; } = "";
 
@@ -36,7 +39,7 @@ public sealed class DaprOptions
     /// <summary>Secret store.</summary>
     public string SecretStore { get; set; } = "secrets";
 
-    /// <summary>Configuration store whose items override settings at start; empty for none.</summary>
+    /// <summary>Configuration store that a few settings may come from where the process was started without them (<see cref="DaprConfiguration"/>); empty for none.</summary>
     public string ConfigurationStore { get; set; } = "";
 
     /// <summary>
@@ -66,18 +69,20 @@ public sealed class DaprOptions
         static string Local(string port) => $"http://127.0.0.1:{port}";
     }
 
+    /// <summary>What is wrong with an address that tokens are sent to; null where nothing is.</summary>
+    internal static string? WrongAddress(string value) =>
+        !Uri.TryCreate(value, UriKind.Absolute, out var address) || (address.Scheme != Uri.UriSchemeHttp && address.Scheme != Uri.UriSchemeHttps) ? "an http or https address"
+        : address.Scheme == Uri.UriSchemeHttp && !address.IsLoopback ? "off loopback only https, since tokens go along"
+        : null;
+
     /// <summary>What is wrong; nothing of a token is in the texts.</summary>
     internal IEnumerable<string> Errors()
     {
         foreach (var (name, value) in new[] { (nameof(HttpEndpoint), HttpEndpoint), (nameof(GrpcEndpoint), GrpcEndpoint) })
         {
-            if (!Uri.TryCreate(value, UriKind.Absolute, out var address) || (address.Scheme != Uri.UriSchemeHttp && address.Scheme != Uri.UriSchemeHttps))
+            if (WrongAddress(value) is { } wrong)
             {
-                yield return $"{Section}:{name}: an http or https address";
-            }
-            else if (address.Scheme == Uri.UriSchemeHttp && !address.IsLoopback)
-            {
-                yield return $"{Section}:{name}: off loopback only https, since tokens go along";
+                yield return $"{Section}:{name}: {wrong}";
             }
         }
 
@@ -110,8 +115,8 @@ public sealed class DaprOptions
 }
 
 /// <summary>Stops the process at start where the options are wrong.</summary>
-internal sealed class DaprOptionsCheck(DaprOptions options) : IValidateOptions<DaprOptions>
+internal sealed class DaprOptionsCheck(DaprOptions options, IConfiguration configuration) : IValidateOptions<DaprOptions>
 {
     public ValidateOptionsResult Validate(string? name, DaprOptions _) =>
-        options.Errors().ToList() is { Count: > 0 } errors ? ValidateOptionsResult.Fail(errors) : ValidateOptionsResult.Success;
+        options.Errors().Concat(InvocationClients.Errors(configuration)).ToList() is { Count: > 0 } errors ? ValidateOptionsResult.Fail(errors) : ValidateOptionsResult.Success;
 }

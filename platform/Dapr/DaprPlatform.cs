@@ -2,6 +2,7 @@ using Countersign.Platform.Embedded;
 using Countersign.Platform.Hosting;
 using Countersign.Platform.Ports;
 using Dapr.Client;
+using Grpc.Net.Client;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
@@ -13,6 +14,12 @@ namespace Countersign.Platform.Dapr;
 /// <summary>Composition of one service with a Dapr sidecar beside it.</summary>
 public static class DaprPlatform
 {
+    /// <summary>Setting: how long a process goes on after it was asked to stop.</summary>
+    private const string StopDelaySetting = "Countersign:StopDelay";
+
+    // Longer than entrance and sidecars take to notice.
+    private static readonly TimeSpan StopDelay = TimeSpan.FromSeconds(5);
+
     private static readonly string[] All = [AppIds.Identity, AppIds.Policy, AppIds.Approval, AppIds.Recorder, AppIds.Proxy];
 
     /// <summary>
@@ -38,10 +45,21 @@ public static class DaprPlatform
             return builder;
         }
 
+        if (string.IsNullOrEmpty(builder.Configuration[StopDelaySetting]))
+        {
+            services.Configure<StopOptions>(stop => stop.StopDelay = StopDelay);
+        }
+
         services.AddSingleton(new OwnAppId(appId));
         services.AddSingleton(_ => new DaprClientBuilder()
             .UseHttpEndpoint(options.HttpEndpoint).UseGrpcEndpoint(options.GrpcEndpoint).UseDaprApiToken(options.ApiToken)
-            .UseTimeout(TimeSpan.FromSeconds(options.TimeoutSeconds)).Build());
+            .UseTimeout(TimeSpan.FromSeconds(options.TimeoutSeconds))
+            .UseGrpcChannelOptions(new GrpcChannelOptions
+            {
+                ThrowOperationCanceledOnCancellation = true,
+                MaxReceiveMessageSize = DaprOptions.LargestMessage,
+                MaxSendMessageSize = DaprOptions.LargestMessage,
+            }).Build());
         services.AddSingleton<EventSignatures>();
         services.AddSingleton<IEventBus, DaprEventBus>();
         services.AddSingleton<Subscriptions>();
@@ -72,6 +90,7 @@ public static class DaprPlatform
             return answer.IsSuccessStatusCode ? null : $"the sidecar answered {(int)answer.StatusCode}";
         });
         DaprConfiguration.Add(builder, options);
+        StorageSecret.Add(builder, options);
         return builder;
     }
 

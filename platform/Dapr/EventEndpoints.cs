@@ -82,6 +82,10 @@ internal static class EventEndpoints
             await letters.KeepAsync(envelope.Event, context.RequestAborted);
             return Results.Json(new { status = Delivery.Success });
         }
+        catch (TokenRejectedException error) when (error.IsSignerUnknown)
+        {
+            return Results.Json(new { status = Delivery.Retry });
+        }
         catch (Exception error) when (error is JsonException or TokenRejectedException)
         {
             return Results.Json(new { status = Delivery.Drop });

@@ -47,7 +47,7 @@ internal sealed record EventEnvelope(BusEvent Event, string Source, string? Sign
             throw new JsonException("not an event of ours");
         }
 
-        return new EventEnvelope(new BusEvent(topic, id, type, JsonSerializer.SerializeToUtf8Bytes(data)), source, Text(Attribute));
+        return new EventEnvelope(new BusEvent(topic, id, type, JsonSerializer.SerializeToUtf8Bytes(data)) { Publisher = source }, source, Text(Attribute));
 
         string? Text(string name) => envelope.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
     }

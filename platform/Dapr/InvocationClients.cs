@@ -18,6 +18,18 @@ internal sealed class InvocationClients(string caller, IHttpClientFactory factor
             : $"{options.HttpEndpoint}/v1.0/invoke/{appId}/method/{appId}/");
         return client;
     }
+
+    /// <summary>What is wrong with the addresses of receivers that have one of their own.</summary>
+    internal static IEnumerable<string> Errors(IConfiguration configuration)
+    {
+        foreach (var direct in configuration.GetSection("Countersign:Services").GetChildren().Where(each => each.Value is { Length: > 0 }))
+        {
+            if (DaprOptions.WrongAddress(direct.Value!) is { } wrong)
+            {
+                yield return $"{direct.Path}: {wrong}";
+            }
+        }
+    }
 }
 
 /// <summary>Shows the sidecar, and nobody else, the API token.</summary>

@@ -46,7 +46,7 @@ internal sealed partial class Subscriptions(
 
     public SubscribedTopic? Find(string topic, bool news) => Topics.FirstOrDefault(each => each.Topic == topic && each.News == news);
 
-    /// <summary>Handles one event. Drops what nobody may have said; whatever else goes wrong means "again".</summary>
+    /// <summary>Handles one event. Drops what nobody may have said; whatever else goes wrong, an unknown key too, means "again".</summary>
     public async Task<string> TakeAsync(SubscribedTopic topic, JsonElement delivered, CancellationToken cancellation)
     {
         EventEnvelope envelope;
@@ -54,6 +54,13 @@ internal sealed partial class Subscriptions(
         {
             envelope = EventEnvelope.Read(delivered, topic.Topic);
             await signatures.VerifyAsync(envelope, cancellation);
+        }
+        catch (TokenRejectedException error) when (error.IsSignerUnknown)
+        {
+            // A key that was made just now may be known here later; a forger's never is, and then the attempts end.
+            LogUnknown(topic.Topic, error.Message);
+            metrics.Handled(topic.Topic, "unknown-key");
+            return Delivery.Retry;
         }
         catch (Exception error) when (error is JsonException or TokenRejectedException)
         {
@@ -95,6 +102,9 @@ internal sealed partial class Subscriptions(
 
     [LoggerMessage(1201, LogLevel.Error, "An event on topic {Topic} is not what it says and is dropped: {Reason}")]
     private partial void LogRejected(string topic, string reason);
+
+    [LoggerMessage(1204, LogLevel.Warning, "An event on topic {Topic} comes again, since its signer isn't known here (yet): {Reason}")]
+    private partial void LogUnknown(string topic, string reason);
 
     [LoggerMessage(1202, LogLevel.Warning, "An event on topic {Topic} of type {Type} ({Id}) could not be handled and comes again: {Reason}")]
     private partial void LogFailed(string topic, string type, string id, string reason);

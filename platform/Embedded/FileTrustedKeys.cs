@@ -34,7 +34,7 @@ public sealed class FileTrustedKeys : ITrustedKeys
         var file = new FileInfo(PathOf(_directory, issuer));
         if (!file.Exists || file.Length > MaxFileLength)
         {
-            throw new TokenRejectedException("nobody of that name is enrolled");
+            throw new TokenRejectedException("nobody of that name is enrolled") { IsSignerUnknown = true };
         }
 
         var stamp = (file.LastWriteTimeUtc, file.Length);
@@ -51,7 +51,7 @@ public sealed class FileTrustedKeys : ITrustedKeys
         }
         catch (Exception error) when (error is ArgumentException or IOException or UnauthorizedAccessException)
         {
-            throw new TokenRejectedException("the signer's keys can't be read", error);
+            throw new TokenRejectedException("the signer's keys can't be read", error) { IsSignerUnknown = true };
         }
     }
 

@@ -68,9 +68,13 @@ public sealed partial class InProcessEventBus : IEventBus, IDeadLetters, IAsyncD
     public ValueTask<IReadOnlyList<DeadLetter>> ListAsync(CancellationToken cancellation) => ValueTask.FromResult(DeadLetters);
 
     /// <inheritdoc/>
-    public async ValueTask<string?> ReplayAsync(string id, CancellationToken cancellation)
+    public ValueTask<DeadLetter?> FindAsync(string subscriber, string id, CancellationToken cancellation) =>
+        ValueTask.FromResult(DeadLetters.FirstOrDefault(each => each.Subscriber == subscriber && each.Id == id));
+
+    /// <inheritdoc/>
+    public async ValueTask<string?> ReplayAsync(string subscriber, string id, CancellationToken cancellation)
     {
-        var letter = DeadLetters.FirstOrDefault(each => each.Id == id) ?? throw new KeyNotFoundException("there is no such dead letter");
+        var letter = await FindAsync(subscriber, id, cancellation) ?? throw new KeyNotFoundException("there is no such dead letter");
         try
         {
             foreach (var pump in Interested(letter.Event.Topic).Where(pump => pump.Subscription.Subscriber == letter.Subscriber))
@@ -85,16 +89,17 @@ public sealed partial class InProcessEventBus : IEventBus, IDeadLetters, IAsyncD
             return error.GetType().Name;
         }
 
-        await DiscardAsync(id, cancellation);
+        await DiscardAsync(subscriber, id, cancellation);
         return null;
     }
 
     /// <inheritdoc/>
-    public ValueTask<bool> DiscardAsync(string id, CancellationToken cancellation)
+    public ValueTask<bool> DiscardAsync(string subscriber, string id, CancellationToken cancellation)
     {
         lock (_gate)
         {
-            var left = _deadLetters.Where(each => each.Id != id).ToList();
+            // Another subscriber's letter about the same event is another letter.
+            var left = _deadLetters.Where(each => each.Subscriber != subscriber || each.Id != id).ToList();
             var found = left.Count < _deadLetters.Count;
             _deadLetters.Clear();
             left.ForEach(_deadLetters.Enqueue);

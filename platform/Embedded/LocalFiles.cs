@@ -82,7 +82,7 @@ internal sealed class EnrolledAtStart(IServiceProvider provider, IEnumerable<Loc
         PrivateFiles.CreateDirectory(data.Directory);
         foreach (var service in local)
         {
-            enrolment.Publish(service.AppId, new VerificationKeys([provider.GetRequiredKeyedService<SigningKey>(service.AppId).PublicKey]).ToJson());
+            enrolment.Publish(service.AppId, KeyHistory.Note(data.Keys, service.AppId, provider.GetRequiredKeyedService<SigningKey>(service.AppId).PublicKey).ToJson());
         }
 
         return Task.CompletedTask;

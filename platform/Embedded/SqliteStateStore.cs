@@ -15,6 +15,7 @@ public sealed class SqliteStateStore : IStateStore, IDisposable
           collection TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (collection, key)) WITHOUT ROWID;
         CREATE TABLE IF NOT EXISTS counter (id INTEGER PRIMARY KEY CHECK (id = 1), value INTEGER NOT NULL);
         INSERT OR IGNORE INTO counter VALUES (1, 0);
+        CREATE INDEX IF NOT EXISTS items_by_version ON items (collection, version);
         """;
 
     private static readonly TimeSpan CloseTimeout = TimeSpan.FromSeconds(10);
@@ -135,6 +136,43 @@ public sealed class SqliteStateStore : IStateStore, IDisposable
         {
             cancellation.ThrowIfCancellationRequested();
             yield return item;
+        }
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<IReadOnlyList<StateItem>> ReadChangesAsync(string collection, string? after, int limit, CancellationToken cancellation)
+    {
+        StateKeys.Check(collection, nameof(collection));
+        ArgumentOutOfRangeException.ThrowIfLessThan(limit, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(limit, StateKeys.MaxPage);
+        var version = after is null
+            ? 0
+            : IsETag(after) ? long.Parse(after, System.Globalization.CultureInfo.InvariantCulture) : throw new ArgumentException("not an etag of this store", nameof(after));
+        await _reading.WaitAsync(cancellation);
+        try
+        {
+            RequireOpen();
+            using var command = _reader.CreateCommand();
+            command.CommandText = "SELECT key, value, version FROM items WHERE collection = $collection AND version > $version ORDER BY version LIMIT $limit";
+            command.Parameters.AddWithValue("$collection", collection);
+            command.Parameters.AddWithValue("$version", version);
+            command.Parameters.AddWithValue("$limit", limit);
+            using var row = command.ExecuteReader();
+            var items = new List<StateItem>();
+            while (row.Read())
+            {
+                items.Add(new StateItem(row.GetString(0), row.GetFieldValue<byte[]>(1), ETag(row.GetInt64(2))));
+            }
+
+            return items;
+        }
+        catch (SqliteException error)
+        {
+            throw Unavailable(error);
+        }
+        finally
+        {
+            _reading.Release();
         }
     }
 

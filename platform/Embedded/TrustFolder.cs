@@ -43,7 +43,7 @@ public sealed class TrustFolder : ITrustedKeys
         var folder = new DirectoryInfo(Path.Combine(_directory, issuer));
         if (!folder.Exists)
         {
-            throw new TokenRejectedException("nobody of that name is enrolled");
+            throw new TokenRejectedException("nobody of that name is enrolled") { IsSignerUnknown = true };
         }
 
         // Files are replaced as a whole, which changes the folder.
@@ -59,7 +59,7 @@ public sealed class TrustFolder : ITrustedKeys
             var files = folder.EnumerateFiles("*" + Ending).Take(MaxFiles + 1).ToList();
             if (files.Count is 0 or > MaxFiles || files.Any(file => file.Length > MaxFileLength))
             {
-                throw new TokenRejectedException("nobody of that name is enrolled");
+                throw new TokenRejectedException("nobody of that name is enrolled") { IsSignerUnknown = true };
             }
 
             // Only what is new is read: while many instances start, the folder changes with each of them.
@@ -79,7 +79,7 @@ public sealed class TrustFolder : ITrustedKeys
         }
         catch (Exception error) when (error is ArgumentException or IOException or UnauthorizedAccessException)
         {
-            throw new TokenRejectedException("the signer's keys can't be read", error);
+            throw new TokenRejectedException("the signer's keys can't be read", error) { IsSignerUnknown = true };
         }
     }
 
@@ -117,8 +117,9 @@ public sealed class TrustFolder : ITrustedKeys
     {
         try
         {
-            var known = GetAsync(appId, CancellationToken.None).AsTask().GetAwaiter().GetResult().Keys.Select(key => key.KeyId).ToHashSet(StringComparer.Ordinal);
-            return VerificationKeys.FromJson(jwks).Keys.All(key => known.Contains(key.KeyId));
+            // The one that signs, which comes first: an operator may have taken away predecessors that nothing needs any more.
+            var current = VerificationKeys.FromJson(jwks).Keys[0].KeyId;
+            return GetAsync(appId, CancellationToken.None).AsTask().GetAwaiter().GetResult().Keys.Any(key => key.KeyId == current);
         }
         catch (TokenRejectedException)
         {
@@ -136,7 +137,7 @@ public sealed class KeyEnrolment(string keys, TrustFolder? trust)
 {
     /// <summary>Replaces the key set of a service of this process as a whole.</summary>
     /// <param name="appId">App id.</param>
-    /// <param name="jwks">JWK set with public members only.</param>
+    /// <param name="jwks">JWK set with public members only, the key that signs first.</param>
     public void Publish(string appId, string jwks)
     {
         if (trust is not null)

@@ -5,6 +5,7 @@ using Microsoft.AspNetCore.Routing;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Diagnostics.HealthChecks;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
@@ -38,7 +39,14 @@ public static class CountersignHosting
         builder.Services.AddSingleton(new HostingMarker(serviceName));
         builder.Services.TryAddSingleton(TimeProvider.System);
         Telemetry.Add(builder, serviceName);
-        builder.Services.AddHealthChecks();
+        builder.Services.AddOptions<StopOptions>().BindChecked(builder.Configuration.GetSection("Countersign")).ValidateOnStart();
+        builder.Services.AddSingleton<IValidateOptions<StopOptions>, StopOptionsCheck>();
+        builder.Services.AddSingleton<Stopping>();
+        builder.Services.AddHostedService(provider => provider.GetRequiredService<Stopping>());
+        // Read while the host is built, before options are checked: nothing here may throw.
+        builder.Services.AddOptions<HostOptions>().PostConfigure<IEnumerable<IConfigureOptions<StopOptions>>>(static (host, all) => host.ShutdownTimeout += StopOptions.Read(all));
+        builder.Services.AddHealthChecks().Add(new HealthCheckRegistration(
+            "stopping", provider => new Health.StoppingCheck(provider.GetRequiredService<Stopping>()), failureStatus: HealthStatus.Unhealthy, tags: [Health.Live, Health.Ready]));
         builder.Services.AddProblemDetails(options => options.CustomizeProblemDetails = Problems.Complete);
         builder.Services.AddExceptionHandler<ProblemExceptionHandler>();
         builder.Services.AddRouting();

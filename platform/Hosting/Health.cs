@@ -6,10 +6,11 @@ using Microsoft.Extensions.Diagnostics.HealthChecks;
 
 namespace Countersign.Platform.Hosting;
 
-/// <summary>Liveness (the process answers) and readiness (every registered check passes).</summary>
+/// <summary>Liveness (the process answers, and wasn't asked to stop) and readiness (every registered check passes).</summary>
 public static class Health
 {
-    private const string Ready = "ready";
+    internal const string Live = "live";
+    internal const string Ready = "ready";
 
     /// <summary>Adds a readiness check.</summary>
     /// <param name="services">Services.</param>
@@ -25,7 +26,7 @@ public static class Health
 
     internal static void Map(WebApplication app)
     {
-        app.MapHealthChecks("/health/live", new HealthCheckOptions { Predicate = _ => false, ResponseWriter = WriteAsync }).DisableHttpMetrics();
+        app.MapHealthChecks("/health/live", new HealthCheckOptions { Predicate = check => check.Tags.Contains(Live), ResponseWriter = WriteAsync }).DisableHttpMetrics();
         app.MapHealthChecks("/health/ready", new HealthCheckOptions { Predicate = check => check.Tags.Contains(Ready), ResponseWriter = WriteAsync })
             .DisableHttpMetrics();
     }
@@ -40,6 +41,12 @@ public static class Health
             detail = entry.Value.Description,
         }),
     });
+
+    internal sealed class StoppingCheck(Stopping stopping) : IHealthCheck
+    {
+        public Task<HealthCheckResult> CheckHealthAsync(HealthCheckContext context, CancellationToken cancellationToken = default) =>
+            Task.FromResult(stopping.IsAsked ? HealthCheckResult.Unhealthy("it was asked to stop") : HealthCheckResult.Healthy());
+    }
 
     private sealed class Check(IServiceProvider provider, Func<IServiceProvider, CancellationToken, ValueTask<string?>> check) : IHealthCheck
     {

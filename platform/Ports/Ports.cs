@@ -46,7 +46,11 @@ public interface IEventBus
 /// <param name="Id">Stable id.</param>
 /// <param name="Type">CloudEvents type.</param>
 /// <param name="Data">JSON, UTF-8.</param>
-public sealed record BusEvent(string Topic, string Id, string Type, ReadOnlyMemory<byte> Data);
+public sealed record BusEvent(string Topic, string Id, string Type, ReadOnlyMemory<byte> Data)
+{
+    /// <summary>App id of the service that signed it; null where it came from the same process, whose word it is.</summary>
+    public string? Publisher { get; init; }
+}
 
 /// <summary>A subscription that composition knows at start: a service registers these as singletons.</summary>
 /// <param name="Subscriber">App id of the subscriber.</param>
@@ -68,7 +72,7 @@ public sealed record BusSubscription(string Subscriber, string Topic, Func<BusEv
 /// <param name="At">When it was given up.</param>
 public sealed record DeadLetter(string Subscriber, BusEvent Event, string Reason, DateTimeOffset At)
 {
-    /// <summary>Names it among the dead letters of a process.</summary>
+    /// <summary>Names it among the dead letters of its subscriber.</summary>
     public string Id => $"{Event.Topic}:{Event.Id}";
 }
 
@@ -79,14 +83,23 @@ public interface IDeadLetters
     /// <exception cref="PortUnavailableException">The store can't be reached.</exception>
     ValueTask<IReadOnlyList<DeadLetter>> ListAsync(CancellationToken cancellation);
 
-    /// <summary>Hands one to its subscription again; it is forgotten where that succeeds. Handlers are idempotent, so a replay too many does no harm.</summary>
+    /// <summary>One of them; null where there is none.</summary>
+    /// <param name="subscriber">App id.</param>
+    /// <param name="id"><see cref="DeadLetter.Id"/>.</param>
+    /// <param name="cancellation">Cancels the wait.</param>
+    ValueTask<DeadLetter?> FindAsync(string subscriber, string id, CancellationToken cancellation);
+
+    /// <summary>
+    /// Hands one to its subscription again, with the id that it had; it is forgotten where that succeeds. Handlers are idempotent, so a replay too many does no harm.
+    /// </summary>
+    /// <param name="subscriber">App id.</param>
     /// <param name="id"><see cref="DeadLetter.Id"/>.</param>
     /// <param name="cancellation">Cancels the wait.</param>
     /// <returns>Null where it was handled, else why not; throws <see cref="KeyNotFoundException"/> where there is none.</returns>
-    ValueTask<string?> ReplayAsync(string id, CancellationToken cancellation);
+    ValueTask<string?> ReplayAsync(string subscriber, string id, CancellationToken cancellation);
 
     /// <summary>Forgets one. False where there is none.</summary>
-    ValueTask<bool> DiscardAsync(string id, CancellationToken cancellation);
+    ValueTask<bool> DiscardAsync(string subscriber, string id, CancellationToken cancellation);
 }
 
 /// <summary>Secrets of one service, by name.</summary>
@@ -129,6 +142,21 @@ public interface IStateStore : IDocumentStore
 {
     /// <summary>All values of a collection in ordinal order of the keys, for small collections.</summary>
     IAsyncEnumerable<StateItem> ListAsync(string collection, CancellationToken cancellation);
+
+    /// <summary>
+    /// A page of a collection in the order in which its values were last written: for large collections, and for whoever follows what others write. A value that is
+    /// written meanwhile comes again, later; one that is deleted comes no more, and nobody is told.
+    /// </summary>
+    /// <param name="collection">Collection.</param>
+    /// <param name="after"><see cref="StateItem.ETag"/> of the last value that was read; null from the first on.</param>
+    /// <param name="limit">Largest number, 1 to <see cref="StateKeys.MaxPage"/>.</param>
+    /// <param name="cancellation">Cancels the wait.</param>
+    /// <remarks>
+    /// Where several write at once, a value may be seen a little after others that have a later place, within the time that the store gives a write
+    /// (<see cref="StateKeys.LongestWrite"/>): whoever must not miss one reads that far back again.
+    /// </remarks>
+    /// <exception cref="PortUnavailableException">The store can't be reached.</exception>
+    ValueTask<IReadOnlyList<StateItem>> ReadChangesAsync(string collection, string? after, int limit, CancellationToken cancellation);
 }
 
 /// <summary>A value with its key and etag.</summary>

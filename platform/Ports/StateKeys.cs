@@ -11,6 +11,12 @@ public static class StateKeys
     /// <summary>Longest value, in bytes.</summary>
     public const int MaxValueLength = 32 * 1024 * 1024;
 
+    /// <summary>Most values of one page.</summary>
+    public const int MaxPage = 1_000;
+
+    /// <summary>A write that has not been seen after this time has not happened and won't: more than any store's timeout.</summary>
+    public static readonly TimeSpan LongestWrite = TimeSpan.FromMinutes(6);
+
     private static readonly UTF8Encoding Strict = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
     /// <summary>Checks a collection or key.</summary>

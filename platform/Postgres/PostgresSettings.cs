@@ -19,6 +19,9 @@ public sealed class PostgresSettings
     /// <summary>File that holds <see cref="Postgres"/>, in its place.</summary>
     public string PostgresFile { get; set; } = "";
 
+    /// <summary>Name of the sidecar's secret that holds <see cref="Postgres"/>, in its place; a platform that has a sidecar has read it by now.</summary>
+    public string PostgresSecret { get; set; } = "";
+
     /// <summary>Connection string of the role that owns the schema and brings it up to date; empty: the same role does both.</summary>
     public string Owner { get; set; } = "";
 
@@ -46,7 +49,7 @@ public sealed class PostgresSettings
 
         // A key that is there without a value is bound as null.
         (settings.Postgres, settings.PostgresFile) = (settings.Postgres ?? "", settings.PostgresFile ?? "");
-        (settings.Owner, settings.OwnerFile) = (settings.Owner ?? "", settings.OwnerFile ?? "");
+        (settings.Owner, settings.OwnerFile, settings.PostgresSecret) = (settings.Owner ?? "", settings.OwnerFile ?? "", settings.PostgresSecret ?? "");
         return settings;
     }
 
@@ -56,6 +59,12 @@ public sealed class PostgresSettings
         var errors = new List<string>();
         if (!IsSet)
         {
+            // Else the service would begin with an empty store of its own and nobody would notice.
+            if (PostgresSecret.Length > 0)
+            {
+                errors.Add($"{Section}: {nameof(PostgresSecret)} is read from a sidecar, and this process has none (Countersign:Platform).");
+            }
+
             return errors;
         }
 

@@ -22,6 +22,7 @@ public sealed class PostgresStateStore(PostgresDatabase database) : IStateStore
                 CREATE TABLE {schema}.items (
                   collection text COLLATE "C" NOT NULL, key text COLLATE "C" NOT NULL, value bytea NOT NULL, version bigint NOT NULL, PRIMARY KEY (collection, key));
                 """),
+            new Migration(2, "items by version", "CREATE INDEX items_by_version ON {schema}.items (collection, version)"),
         ],
         """
         GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.items TO {role};
@@ -30,6 +31,7 @@ public sealed class PostgresStateStore(PostgresDatabase database) : IStateStore
 
     private readonly string _get = $"SELECT value, version FROM {database.Quoted}.items WHERE collection = $1 AND key = $2";
     private readonly string _list = $"SELECT key, value, version FROM {database.Quoted}.items WHERE collection = $1 ORDER BY key";
+    private readonly string _changes = $"SELECT key, value, version FROM {database.Quoted}.items WHERE collection = $1 AND version > $2 ORDER BY version LIMIT $3";
     private readonly string _delete = $"DELETE FROM {database.Quoted}.items WHERE collection = $1 AND key = $2 AND version = $3";
 
     private readonly string _insert = $"""
@@ -97,13 +99,34 @@ public sealed class PostgresStateStore(PostgresDatabase database) : IStateStore
         }
     }
 
-    private async ValueTask<List<StateItem>> ReadAllAsync(string collection, CancellationToken cancellation)
+    /// <inheritdoc/>
+    public async ValueTask<IReadOnlyList<StateItem>> ReadChangesAsync(string collection, string? after, int limit, CancellationToken cancellation)
+    {
+        StateKeys.Check(collection, nameof(collection));
+        ArgumentOutOfRangeException.ThrowIfLessThan(limit, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(limit, StateKeys.MaxPage);
+        var version = after is null ? 0 : IsETag(after) ? long.Parse(after, CultureInfo.InvariantCulture) : throw new ArgumentException("not an etag of this store", nameof(after));
+        return await ReadAsync(
+            connection =>
+            {
+                var command = Command(connection, _changes, collection);
+                command.Parameters.Add(new NpgsqlParameter<long> { TypedValue = version });
+                command.Parameters.Add(new NpgsqlParameter<int> { TypedValue = limit });
+                return command;
+            },
+            cancellation).ConfigureAwait(false);
+    }
+
+    private ValueTask<List<StateItem>> ReadAllAsync(string collection, CancellationToken cancellation) =>
+        ReadAsync(connection => Command(connection, _list, collection), cancellation);
+
+    private async ValueTask<List<StateItem>> ReadAsync(Func<NpgsqlConnection, NpgsqlCommand> make, CancellationToken cancellation)
     {
         var items = new List<StateItem>();
         try
         {
             await using var connection = await database.OpenAsync(cancellation).ConfigureAwait(false);
-            await using var command = Command(connection, _list, collection);
+            await using var command = make(connection);
             await using var row = await command.ExecuteReaderAsync(cancellation).ConfigureAwait(false);
             while (await row.ReadAsync(cancellation).ConfigureAwait(false))
             {

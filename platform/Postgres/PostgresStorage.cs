@@ -26,7 +26,7 @@ public static class PostgresStorage
     {
         ArgumentNullException.ThrowIfNull(builder);
         var settings = PostgresSettings.Read(builder.Configuration);
-        if (!settings.IsSet)
+        if (!settings.IsSet && settings.PostgresSecret.Length == 0)
         {
             return false;
         }

@@ -65,7 +65,13 @@ public sealed class VerificationKeys
         var result = await Handler.ValidateTokenAsync(token, parameters).ConfigureAwait(false);
         if (!result.IsValid)
         {
-            throw new TokenRejectedException(Reason(result.Exception), result.Exception);
+            throw new TokenRejectedException(Reason(result.Exception), result.Exception) { IsSignerUnknown = result.Exception is SecurityTokenSignatureKeyNotFoundException };
+        }
+
+        // A clock that is ahead would make tokens that live longer than they may; kinds that don't expire are judged by their own verifiers.
+        if (requireExpiry && ((JsonWebToken)result.SecurityToken).IssuedAt > now.UtcDateTime + Leeway)
+        {
+            throw new TokenRejectedException("token lies in the future: clocks differ");
         }
 
         try
@@ -124,4 +130,7 @@ public sealed class TokenRejectedException : Exception
     public TokenRejectedException()
     {
     }
+
+    /// <summary>True where nothing is wrong but that the signer's key isn't known here: it may be later, where keys are being rotated.</summary>
+    public bool IsSignerUnknown { get; init; }
 }

@@ -16,6 +16,7 @@ public sealed class FakePeers : IAsyncDisposable
 {
     private readonly TimeProvider _clock;
     private WebApplication _app = null!;
+    private int _mailsAsked;
 
     private FakePeers(TimeProvider clock) => _clock = clock;
 
@@ -26,8 +27,12 @@ public sealed class FakePeers : IAsyncDisposable
     public (SigningKey? Key, string Audience)? Impostor { get; set; }
     public ConcurrentDictionary<string, PersonStanding> Persons { get; } = new();
     public ConcurrentDictionary<string, (string[] Persons, string? IdpGroup)> Groups { get; } = new();
+    /// <summary>Addresses that the provider named.</summary>
+    public ConcurrentDictionary<string, string> Mails { get; } = new();
     public ConcurrentDictionary<string, string> LoginCodes { get; } = new();
     public bool IdentityDown { get; set; }
+    public bool IdentityMailsDown { get; set; }
+    public int MailsAsked => Volatile.Read(ref _mailsAsked);
     public bool PolicyDown { get; set; }
     public string Address { get; private set; } = "";
 
@@ -48,8 +53,17 @@ public sealed class FakePeers : IAsyncDisposable
         app.MapGet("/identity/v1/persons/{id}/standing", (string id) =>
             peers.IdentityDown ? Results.StatusCode(503)
             : peers.Persons.TryGetValue(id, out var standing) ? Results.Json(standing) : Results.NotFound());
+        app.MapGet("/identity/v1/persons", (bool? enrolled) => Interlocked.Increment(ref peers._mailsAsked) > 0 && (peers.IdentityDown || peers.IdentityMailsDown)
+            ? Results.StatusCode(503)
+            : Results.Json(peers.Persons.Values.Where(person => enrolled is null || (person is { Enrolled: true, Disabled: false }) == enrolled)
+                .Select(person => new PersonView(person.Person, person.Name, person.Enrolled, person.Disabled, [])
+                {
+                    Groups = person.Groups,
+                    Mail = peers.Mails.GetValueOrDefault(person.Person),
+                })));
         app.MapPost("/identity/v1/tokens", (JsonElement body, HttpContext http) =>
-            http.Request.Headers.Authorization.ToString().StartsWith("Bearer ", StringComparison.Ordinal)
+            peers.IdentityDown ? Results.StatusCode(503)
+            : http.Request.Headers.Authorization.ToString().StartsWith("Bearer ", StringComparison.Ordinal)
                 && body.GetProperty("grant").GetString() == "login_code"
                 && peers.LoginCodes.TryRemove(body.GetProperty("code").GetString()!, out var person)
                 ? Results.Json(new { accessToken = peers.Token(person), expiresIn = 900, refreshToken = "r" })

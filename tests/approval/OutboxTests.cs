@@ -151,6 +151,8 @@ public sealed class OutboxTests : IDisposable
             }
         }
 
+        public ValueTask<IReadOnlyList<StateItem>> ReadChangesAsync(string collection, string? after, int limit, CancellationToken cancellation) => throw new NotSupportedException();
+
         public async IAsyncEnumerable<StateItem> ListAsync(string collection, [EnumeratorCancellation] CancellationToken cancellation)
         {
             List<StateItem> items;

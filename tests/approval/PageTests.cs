@@ -43,6 +43,63 @@ public sealed partial class PageTests(ServerFixture fixture) : IClassFixture<Ser
         Assert.DoesNotContain("<form", await after.Content.ReadAsStringAsync(), StringComparison.Ordinal);
     }
 
+    [Trait("group", "attacks")]
+    [Fact]
+    public async Task What_it_would_do_and_what_was_asked_before_is_shown_and_escaped()
+    {
+        const string Evil = "<img src=x>\u202E\u05D0";
+        const string Shown = "&lt;img src=x&gt;<mark>&#x27E6;U&#x2B;202E&#x27E7;</mark>&#x5D0;";
+        _server.Peers.Person("kim");
+        await _server.OpenAsync(_server.Create("kim") with { Operations = [new RequestedOperation(_server.Digest(), "before " + Evil, [])] });
+        var asked = await _server.OpenAsync(_server.Create("kim") with
+        {
+            Impact = new RequestImpact(
+                ["update " + Evil], 42, ["Has no condition: all rows are affected.", "a/b holds it: " + Evil],
+                new DryRunResult(7, ["id", "c " + Evil], [["1", "old " + Evil]], [["1", "new " + Evil], ["2", null]])),
+        });
+        using var browser = new Browser(_server);
+        var page = $"/approval/requests/{asked.Id}";
+        await browser.LogInAsync(page, "bob");
+        using var shown = await browser.GetAsync(page);
+        using var inbox = await browser.GetAsync("/approval/inbox?requester=kim");
+        var html = await shown.Content.ReadAsStringAsync();
+        var list = await inbox.Content.ReadAsStringAsync();
+        string[] both = [$"<dd>update {Shown}</dd>", "42, by the planner", "<li>Has no condition: all rows are affected.</li>", $"<li>a/b holds it: {Shown}</li>"];
+        string[] whole = ["rolled back: 7 rows", $"<th>c {Shown}</th>", $"<td>old {Shown}</td>", $"<td>new {Shown}</td>", "<td><em>NULL</em></td>"];
+        Assert.All(both, part => Assert.Contains(part, list, StringComparison.Ordinal));
+        Assert.All([.. both, .. whole], part => Assert.Contains(part, html, StringComparison.Ordinal));
+        Assert.Matches($"<li>[0-9: -]+ UTC pending shop: before {Regex.Escape(Shown)}</li>", html);
+        foreach (var text in new[] { html, list })
+        {
+            Assert.DoesNotContain("<img", text, StringComparison.Ordinal);
+            Assert.DoesNotContain('\u202E', text);
+        }
+    }
+
+    [Trait("group", "attacks")]
+    [Fact]
+    public async Task Letters_that_are_written_from_right_to_left_reorder_nothing()
+    {
+        // Shown by the letters' own direction, the condition would stand before the table.
+        var asked = await _server.OpenAsync(_server.Create() with { Operations = [new RequestedOperation(_server.Digest(), "DELETE FROM \"\u05D0\" -- \u05D1 WHERE id = 1", [])] });
+        using var browser = new Browser(_server);
+        var page = $"/approval/requests/{asked.Id}";
+        await browser.LogInAsync(page, "bob");
+        foreach (var path in new[] { page, "/approval/inbox" })
+        {
+            using var shown = await browser.GetAsync(path);
+            var html = await shown.Content.ReadAsStringAsync();
+            var style = Regex.Match(html, "<style>(.*?)</style>", RegexOptions.Singleline).Groups[1].Value;
+            Assert.Contains("*{direction:ltr;unicode-bidi:isolate-override}", style, StringComparison.Ordinal);
+
+            // Nothing takes it back but where the person who looks writes.
+            var others = Regex.Matches(style, "([^{}]*){[^{}]*(?:unicode-bidi|direction):[^{}]*}").Select(rule => rule.Groups[1].Value.Trim());
+            Assert.Equal(["*", "textarea,input"], others);
+            Assert.DoesNotMatch("<[a-z]+ [^>]*(dir|style)=", html);
+            Assert.DoesNotMatch("<bd[io]", html);
+        }
+    }
+
     [Fact]
     public async Task Deny_needs_a_comment_and_says_so_on_the_page()
     {
@@ -85,6 +142,7 @@ public sealed partial class PageTests(ServerFixture fixture) : IClassFixture<Ser
         using var stranger = new Browser(_server);
         using var loggedOut = await stranger.PostAsync($"{page}/approve", form);
         Assert.Equal(HttpStatusCode.Unauthorized, loggedOut.StatusCode);
+        await ApprovalServer.UntilAsync(() => _server.Audits.Any(audit => audit is { Success: false } && audit.Details["code"] == "logged-out"), "an audit event of a form without a session");
         var still = await _server.GetAsync<RequestView>($"/{asked.Id}", _server.Service("proxy"));
         Assert.Equal((RequestState.Pending, 1L), (still.State, still.Version));
     }
@@ -100,6 +158,47 @@ public sealed partial class PageTests(ServerFixture fixture) : IClassFixture<Ser
         var html = await shown.Content.ReadAsStringAsync();
         Assert.Contains("You asked for this yourself", html, StringComparison.Ordinal);
         Assert.DoesNotContain("<form", html, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("/approval/requests/")]
+    [InlineData("/approval/inbox")]
+    public async Task A_page_says_so_where_what_it_needs_is_down(string page)
+    {
+        if (page.EndsWith('/'))
+        {
+            page += (await _server.OpenAsync()).Id;
+        }
+
+        using var browser = new Browser(_server);
+        await browser.LogInAsync(page, "bob");
+        using var shown = await browser.GetAsync(page);
+        var form = page.EndsWith("inbox", StringComparison.Ordinal) ? null : Form(await shown.Content.ReadAsStringAsync());
+        using var other = new Browser(_server);
+        using var begun = await other.GetAsync(page);
+        var back = Uri.UnescapeDataString(begun.Headers.Location!.ToString().Split("return=")[1]);
+
+        var answers = new List<HttpResponseMessage>();
+        _server.Peers.IdentityDown = true;
+        try
+        {
+            answers.AddRange([await other.GetAsync($"{back}&code=any"), await browser.GetAsync(page)]);
+            if (form is not null)
+            {
+                answers.Add(await browser.PostAsync($"{page}/approve", form));
+            }
+        }
+        finally
+        {
+            _server.Peers.IdentityDown = false;
+        }
+
+        foreach (var answer in answers)
+        {
+            Assert.Equal((HttpStatusCode.ServiceUnavailable, "text/html"), (answer.StatusCode, answer.Content.Headers.ContentType?.MediaType));
+            Assert.Contains("Nothing was decided", await answer.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+            answer.Dispose();
+        }
     }
 
     [Trait("group", "attacks")]

@@ -24,6 +24,21 @@ public sealed class RequesterModelTests
             },
             iter: 3000);
 
+    /// <summary>Seed cRxJDSNw3Kv6 of the test above.</summary>
+    [Fact]
+    public void Of_two_requests_for_the_same_the_later_denial_counts_in_whatever_order_they_were_asked()
+    {
+        var world = new World();
+        world.Play([0, 5, 7]); // c, for two persons
+        world.Play([0, 5, 5]); // c, with a login by otp: on other terms, and so another request
+        world.Play([4, 1, 0]); // the second one is denied,
+        world.Play([5, 9, 0]); // 9 s later
+        world.Play([4, 0, 0]); // the first one,
+        world.Play([5, 9, 0]); // and 9 s later it is asked for again: refused
+        world.Play([0, 5, 1]);
+        Assert.Equal((2, 0), world.Made);
+    }
+
     [Fact]
     public void A_back_off_doubles_and_is_bounded()
     {
@@ -39,6 +54,9 @@ public sealed class RequesterModelTests
         private RequesterDocument? _document;
         private DateTimeOffset _now = Start;
         private int _number;
+
+        /// <summary>How many there were, and how many are open.</summary>
+        public (int All, int Open) Made => (_requests.Count, _requests.Values.Count(request => !request.IsTerminal));
 
         public void Play(int[] step)
         {

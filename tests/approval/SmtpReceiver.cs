@@ -25,6 +25,12 @@ public sealed class SmtpReceiver : IAsyncDisposable
     public ConcurrentQueue<ReceivedMail> Mails { get; } = new();
     public ConcurrentQueue<string> Commands { get; } = new();
 
+    /// <summary>Command that gets no answer; <c>GREETING</c> for none at all.</summary>
+    public string Silent { get; init; } = "";
+
+    /// <summary>Whether the greeting has no end.</summary>
+    public bool Endless { get; init; }
+
     /// <summary>Answer to RCPT, e.g. <c>550 nobody</c>.</summary>
     public string Recipient { get; set; } = "250 ok";
 
@@ -53,7 +59,7 @@ public sealed class SmtpReceiver : IAsyncDisposable
                 }
             }
         }
-        catch (Exception error) when (error is OperationCanceledException or SocketException or ObjectDisposedException)
+        catch (Exception error) when (error is OperationCanceledException or SocketException or InvalidOperationException)
         {
             // The end of the test.
         }
@@ -63,11 +69,28 @@ public sealed class SmtpReceiver : IAsyncDisposable
     {
         using var reader = new StreamReader(stream, new UTF8Encoding(false), leaveOpen: true);
         await using var writer = new StreamWriter(stream, new UTF8Encoding(false), leaveOpen: true) { NewLine = "\r\n", AutoFlush = true };
+        while (Endless)
+        {
+            await writer.WriteLineAsync(("220-" + new string('x', 4_000)).AsMemory(), _stopping.Token);
+        }
+
+        if (Silent == "GREETING")
+        {
+            await Task.Delay(Timeout.Infinite, _stopping.Token);
+        }
+
         await writer.WriteLineAsync("220 test");
         var (from, to) = ("", "");
         while (await reader.ReadLineAsync(_stopping.Token) is { } line)
         {
             Commands.Enqueue(line);
+            if (Silent.Length > 0 && line.StartsWith(Silent, StringComparison.OrdinalIgnoreCase))
+            {
+                // Until the client goes away.
+                _ = await reader.ReadToEndAsync(_stopping.Token);
+                return;
+            }
+
             switch (line.Split(' ')[0].ToUpperInvariant())
             {
                 case "MAIL":

@@ -308,6 +308,84 @@ public sealed class TermsTests(ServerFixture fixture) : IClassFixture<ServerFixt
         Assert.Empty((await _server.GetAsync<RequestView>($"/{first.Id}", _server.Peers.Token("bob"))).Earlier);
     }
 
+    [Trait("group", "attacks")]
+    [Fact]
+    public async Task Nobody_extends_what_somebody_else_was_granted()
+    {
+        _server.Peers.Person("liam");
+        _server.Peers.Person("mia");
+        var create = _server.Create("liam");
+        var asked = await _server.OpenAsync(create);
+        await _server.DoAsync<RequestView>($"/{asked.Id}/approve", _server.Peers.Token("bob"), new DecideRequest(asked.Digest, ""));
+        var until = (await _server.GetAsync<RequestView>($"/{asked.Id}", _server.Service("proxy"))).ExpiresAt;
+
+        // The very same operation, and a request that is there and approved: only the person is another one.
+        using (var foreign = await _server.PostAsync("", _server.Service("proxy"), create with { Assertion = _server.Peers.Session("mia"), Extends = asked.Id }))
+        {
+            Assert.Equal("not-extendable", await ApprovalServer.ProblemAsync(foreign, HttpStatusCode.Conflict));
+        }
+
+        Assert.Empty(await _server.GetAsync<RequestView[]>("?filter=mine", _server.Peers.Token("mia")));
+        Assert.Equal(until, (await _server.GetAsync<RequestView>($"/{asked.Id}", _server.Service("proxy"))).ExpiresAt);
+        var own = await _server.OpenAsync(create with { Extends = asked.Id });
+        Assert.Equal((asked.Id, RequestState.Pending), (own.Extends, own.State));
+    }
+
+    [Trait("group", "attacks")]
+    [Fact]
+    public async Task What_was_found_at_the_target_is_not_shown_to_whoever_asked_in_any_guise()
+    {
+        _server.Peers.Person("jane", sameAs: ["jane2"]);
+        _server.Peers.Person("jane2", sameAs: ["jane"]);
+        _server.Peers.Groups["dba"] = ([.. _server.Peers.Groups["dba"].Persons, "jane", "jane2"], null);
+        var impact = new RequestImpact(
+            ["read and delete from public.salaries"], 1, ["It was tried, and the target answered 22012; nothing was changed."], new DryRunResult(1, ["salary"], [["salary-90000"]], []));
+        var create = _server.Create("jane") with { Impact = impact };
+        using var created = await _server.PostAsync("", _server.Service("proxy"), create);
+        var asked = (await ApprovalServer.ReadAsync<CreateRequestResult>(created)).Request;
+        List<RequestView> views =
+        [
+            asked,
+            await _server.GetAsync<RequestView>($"/{asked.Id}", _server.Service("proxy")),
+            await _server.GetAsync<RequestView>($"/{asked.Id}", _server.Peers.Token("jane")),
+            await _server.GetAsync<RequestView>($"/{asked.Id}", _server.Peers.Token("jane2")),
+        ];
+        foreach (var list in new[] { "requests?filter=mine", "requests?filter=all", "requests?filter=to-decide", "reviews?state=open" })
+        {
+            foreach (var guise in new[] { "jane", "jane2" })
+            {
+                using var response = await _server.SendAsync(HttpMethod.Get, $"/approval/v1/{list}", _server.Peers.Token(guise));
+                views.AddRange((await ApprovalServer.ReadAsync<RequestView[]>(response)).Where(request => request.Id == asked.Id));
+            }
+        }
+
+        // Own, mine and all, of both accounts that are enrolled.
+        Assert.Equal(4 + 3, views.Count);
+        Assert.All(views, view =>
+        {
+            Assert.Equal(["read and delete from public.salaries"], view.Impact!.Relations);
+            Assert.Equal((null, null, 0), (view.Impact.EstimatedRows, view.Impact.DryRun, view.Impact.Notes.Count));
+        });
+        foreach (var guise in new[] { "jane", "jane2" })
+        {
+            using var browser = new PageTests.Browser(_server);
+            await browser.LogInAsync($"/approval/requests/{asked.Id}", guise);
+            foreach (var page in new[] { $"/approval/requests/{asked.Id}", "/approval/inbox" })
+            {
+                using var shown = await browser.GetAsync(page);
+                var html = await shown.Content.ReadAsStringAsync();
+                Assert.DoesNotContain("salary-90000", html, StringComparison.Ordinal);
+                Assert.DoesNotContain("answered 22012", html, StringComparison.Ordinal);
+            }
+        }
+
+        Assert.Equal("salary-90000", (await _server.GetAsync<RequestView>($"/{asked.Id}", _server.Peers.Token("bob"))).Impact!.DryRun!.Before[0][0]);
+        using var inbox = await _server.SendAsync(HttpMethod.Get, "/approval/v1/inbox", _server.Peers.Token("bob"));
+        Assert.Equal(1, (await ApprovalServer.ReadAsync<InboxView>(inbox)).Items.Single(item => item.Request.Id == asked.Id).Request.Impact!.EstimatedRows);
+        await _server.DoAsync<RequestView>($"/{asked.Id}/approve", _server.Peers.Token("bob"), new DecideRequest(asked.Digest, ""));
+        Assert.Null((await _server.GetAsync<RequestView>($"/{asked.Id}", _server.Peers.Token("jane"))).Impact!.DryRun);
+    }
+
     private async Task AloneRefusedAsync(string code, RequestView asked, string person, string reason, HttpStatusCode status = HttpStatusCode.Forbidden)
     {
         await _server.RefusedAsync(code, status, "request.break-glass-refused", $"/{asked.Id}/break-glass", _server.Peers.Token(person), new BreakGlassRequest(asked.Digest, reason));

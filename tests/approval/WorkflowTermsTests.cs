@@ -53,7 +53,7 @@ public sealed class WorkflowTermsTests
             """;
         Assert.Contains(Rest, JsonSerializer.Serialize(document, WorkflowJson.Options), StringComparison.Ordinal);
         Assert.Equal(
-            "\"operation\" \"bundle\" \"enrolment\" \"access_window\" \"identity_link\" \"retention\" \"key\"",
+            "\"operation\" \"bundle\" \"enrolment\" \"access_window\" \"identity_link\" \"key\"",
             string.Join(' ', Enum.GetValues<WorkflowKind>().Select(kind => JsonSerializer.Serialize(kind))));
     }
 

@@ -61,6 +61,20 @@ public sealed class AheadTests : CliFixture
         Assert.Equal(["public.orders", "public.items"], window.GetProperty("relations").EnumerateArray().Select(each => each.GetString()));
     }
 
+    [Fact]
+    public async Task More_time_names_what_is_to_last_longer()
+    {
+        await LogInAsync();
+        Answer(needed: true);
+        var run = await RunAsync("request", "shop", "--sql", "delete from t", "--extends", "apr_0", "--reason", "r");
+        Assert.Equal(0, run.ExitCode);
+        Assert.Equal(("delete from t", "apr_0"), (Text("text"), Text("extends")));
+        Server.Overrides["/proxy/v1/requests"] = context => FakeServer.ProblemAsync(context, 409, "Conflict", "The request is revoked: there is no time left to extend.", "not-extendable");
+        run = await RunAsync("request", "shop", "--sql", "delete from t", "--extends", "apr_0", "--reason", "r");
+        Assert.Equal(1, run.ExitCode);
+        Assert.Contains("no time left to extend", run.Error, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("request", "shop", "--sql", "x")]
     [InlineData("request", "shop", "--reason", "r")]

@@ -1,4 +1,5 @@
 using System.Text;
+using System.Text.Json;
 using Countersign.Cli.Output;
 using CsCheck;
 
@@ -7,6 +8,19 @@ namespace Countersign.Cli.Tests;
 [Trait("group", "unit")]
 public sealed class TerminalTextTests
 {
+    /// <summary>The table that every surface is tried with (tests/corpus/visible-text.jsonl).</summary>
+    public static TheoryData<string, string, string> Table => [.. File.ReadLines(Path.Combine(AppContext.BaseDirectory, "corpus", "visible-text.jsonl"))
+        .Select(line => JsonDocument.Parse(line).RootElement)
+        .Select(each => (each.GetProperty("name").GetString()!, each.GetProperty("text").GetString()!, (each.TryGetProperty("terminal", out var own) ? own : each.GetProperty("visible")).GetString()!))];
+
+    [Theory]
+    [MemberData(nameof(Table))]
+    public void What_is_shown_everywhere_is_shown_here(string name, string text, string visible)
+    {
+        Assert.NotEmpty(name);
+        Assert.Equal(visible, string.Join('\n', TerminalText.Lines(text)));
+    }
+
     [Theory]
     [InlineData("SELECT 1", "SELECT 1")]
     [InlineData("a\u001b[2Jb", "a⟦U+001B⟧[2Jb")]

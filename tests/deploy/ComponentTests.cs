@@ -11,6 +11,7 @@ public sealed partial class ComponentTests
     private static readonly Dictionary<string, string[]> Known = new()
     {
         ["state.postgresql/v2"] = ["connectionString", "actorStateStore", "tablePrefix", "metadataTableName", "timeout", "maxConns", "cleanupInterval"],
+        ["configuration.redis/v1"] = ["redisHost", "redisUsername", "redisPassword", "enableTLS"],
         ["state.redis/v1"] = ["redisHost", "actorStateStore"],
         ["pubsub.redis/v1"] =
         [
@@ -113,7 +114,7 @@ public sealed partial class ComponentTests
         {
             foreach (var secrets in new[] { "file", "vault" })
             {
-                string[] folders = ["components/resources/", $"components/pubsub/{bus}/", $"components/secrets/{secrets}/"];
+                string[] folders = ["components/resources/", "components/settings/redis/", $"components/pubsub/{bus}/", $"components/secrets/{secrets}/"];
                 var names = DaprFiles.Paths.Where(path => folders.Any(folder => path.StartsWith(folder, StringComparison.Ordinal)))
                     .Select(path => $"{DaprFiles.Kind(path)} {Yaml.Parse(Tree.Read(path))["metadata"]!["name"]}").ToList();
                 Assert.Equal(names.Distinct(), names);
@@ -293,6 +294,38 @@ public sealed partial class ComponentTests
     }
 
     [Fact]
+    public void Every_service_may_read_the_settings_that_the_code_takes_from_a_store_and_nobody_may_write_them()
+    {
+        Assert.All(DaprFiles.Configurations.Values, each => Assert.Contains(each.Spec.Api.Allowed, api => api is { Name: "configuration", Version: "v1", Protocol: "grpc" }));
+        var store = Assert.Single(DaprFiles.Components, each => each.Component.Spec.Type.StartsWith("configuration.", StringComparison.Ordinal)).Component;
+        Assert.Equal(DaprFiles.Services.Order(), store.Scopes.Order());
+        var taken = Taken().Matches(Tree.Read("platform/Dapr/DaprConfiguration.cs")).Select(match => match.Groups[1].Value).ToList();
+        Assert.Equal(6, taken.Count);
+        Assert.All(taken, name => Assert.Contains($"`{name}`", Tree.Read("components/README.md"), StringComparison.Ordinal));
+    }
+
+    /// <summary>What a service may send or keep, its sidecar must take: 4 MiB is what Dapr takes by default.</summary>
+    [Fact]
+    public void Sidecars_take_what_services_send()
+    {
+        var code = Bytes(Tree.Read("platform/Dapr/DaprOptions.cs"), "LargestMessage");
+        foreach (var file in new[] { "cluster.sh", "docker-compose.yml" })
+        {
+            var given = MaxBody().Matches(Tree.Read(file)).Select(match => long.Parse(match.Groups[1].Value, System.Globalization.CultureInfo.InvariantCulture) * 1024 * 1024).ToList();
+            Assert.NotEmpty(given);
+            Assert.Equal(SidecarStart().Count(Tree.Read(file)), given.Count);
+            Assert.All(given, each => Assert.Equal(code, each));
+        }
+
+        Assert.True(Bytes(Tree.Read("services/approval/Actors/Dapr/DaprApprovalActors.cs"), "LargestMessage") < code);
+        Assert.True(Bytes(Tree.Read("services/recorder/Host/RecorderService.cs"), "MaxBatch") < code);
+        Assert.True(Bytes(Tree.Read("platform/Ports/StateKeys.cs"), "MaxValueLength") < code);
+
+        static long Bytes(string text, string name) =>
+            long.Parse(Regex.Match(text, $@"const (?:int|long) {name} = (\d+)L? \* 1024 \* 1024;").Groups[1].Value, System.Globalization.CultureInfo.InvariantCulture) * 1024 * 1024;
+    }
+
+    [Fact]
     public void Actors_have_a_limit_for_a_turn()
     {
         // The types as approval registers them.
@@ -330,6 +363,15 @@ public sealed partial class ComponentTests
 
     [GeneratedRegex("""public const string \w+ = "(\w+)";""")]
     private static partial Regex ActorType();
+
+    [GeneratedRegex(@"\[""([A-Za-z:]+)""\] = value =>")]
+    private static partial Regex Taken();
+
+    [GeneratedRegex(@"--max-body-size=(\d+)Mi\b")]
+    private static partial Regex MaxBody();
+
+    [GeneratedRegex(@"--app-channel-address=")]
+    private static partial Regex SidecarStart();
 
     [GeneratedRegex(@"PublishAsync\(\s*Topics\.(\w+)")]
     private static partial Regex Published();

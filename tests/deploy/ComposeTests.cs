@@ -243,6 +243,53 @@ public sealed partial class ComposeTests
     }
 
     [Fact]
+    public void Prometheus_can_scrape_every_service_across_containers()
+    {
+        var scrape = Yaml.Parse(Tree.Read("deploy/observability/prometheus-compose.yaml"));
+        var targets = Texts(scrape["scrape_configs"]![0]!["static_configs"]![0]!["targets"]).ToList();
+        Assert.Equal(DaprFiles.Services.Append("entrance").Select(name => $"{name}:8080").Order(), targets.Order());
+        foreach (var name in targets.Select(target => target.Split(':')[0]))
+        {
+            Assert.Equal("${COUNTERSIGN_METRICS:-all}", Services[name]!["environment"]!["Countersign__Metrics"]!.GetValue<string>());
+            Assert.Contains("inside", name == "entrance" ? Texts(Services[name]!["networks"]) : NetworksOf($"{name}-network"));
+            Assert.True(name == "entrance" || Texts(Services[$"{name}-network"]!["networks"]!["inside"]!["aliases"]).Contains(name), name);
+        }
+
+        Assert.Equal(["alerts.yaml"], Texts(scrape["rule_files"]));
+    }
+
+    [Fact]
+    public async Task All_recorders_sign_with_one_key_that_only_they_can_read()
+    {
+        var recorder = Services["recorder"]!;
+        Assert.Contains("recorder-log.key", Texts(recorder["secrets"]));
+        Assert.All(Services.Where(each => each.Key != "recorder"), each => Assert.DoesNotContain("recorder-log.key", Texts(each.Value!["secrets"])));
+        var file = recorder["environment"]!["Countersign__Recorder__LogKeyFile"]!.GetValue<string>();
+        Assert.Equal("/tmp/recorder-log.key", file);
+        var command = recorder["entrypoint"]!.AsArray().Select(each => each!.GetValue<string>()).ToList();
+        Assert.Equal(["bash", "-c"], command[..2]);
+        var program = command[2].Split("exec ")[1];
+        Assert.Contains($"ENTRYPOINT [\"{program}\"]", Tree.Read("Dockerfile"), StringComparison.Ordinal);
+
+        // As it runs there, with the key as eng/secrets.sh --containers leaves it: readable by all within a folder that isn't.
+        var folder = System.IO.Directory.CreateTempSubdirectory("cs-compose-").FullName;
+        try
+        {
+            await File.WriteAllTextAsync(Path.Combine(folder, "recorder-log.key"), "PRIVATE+KEY+x");
+            var script = command[2].Replace("/run/secrets", folder, StringComparison.Ordinal).Replace(file, Path.Combine(folder, "own.key"), StringComparison.Ordinal).Replace($"exec {program}", "true", StringComparison.Ordinal);
+            using var shell = System.Diagnostics.Process.Start("bash", ["-c", script]);
+            await shell.WaitForExitAsync(TestContext.Current.CancellationToken);
+            Assert.Equal(0, shell.ExitCode);
+            Assert.Equal("PRIVATE+KEY+x", await File.ReadAllTextAsync(Path.Combine(folder, "own.key"), TestContext.Current.CancellationToken));
+            Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(Path.Combine(folder, "own.key")));
+        }
+        finally
+        {
+            System.IO.Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    [Fact]
     public void The_demo_only_adds_to_what_there_is()
     {
         var demo = Yaml.Parse(Tree.Read("docker-compose.demo.yml"));

@@ -59,7 +59,7 @@ public sealed partial class ObservabilityTests
     public void What_telemetry_md_calls_worth_an_alert_has_one()
     {
         var rules = string.Join('\n', AlertExpressions());
-        foreach (var metric in new[] { "spool_failed", "recorder_log_failed", "beacon_age", "unshipped", "bundle_version", "self-approval" })
+        foreach (var metric in new[] { "spool_failed", "recorder_log_failed", "beacon_age", "unshipped", "bundle_version", "self-approval", "notification_messages" })
         {
             Assert.Contains(metric, rules, StringComparison.Ordinal);
         }

@@ -1,6 +1,7 @@
 using System.Net;
 using Countersign.Approval.Contracts;
 using Countersign.EndToEnd.Tests.Support;
+using Countersign.Identity.Contracts;
 using Countersign.Policy.Contracts;
 
 namespace Countersign.EndToEnd.Tests;
@@ -20,10 +21,15 @@ public sealed class ApprovalAttackTests(World world) : Scenario(world)
         // Alice is the first person, an administrator, and in the group of approvers.
         var own = await World.Alice.DecideAsync(request, approve: true, digest: digest);
         Assert.Equal((HttpStatusCode.Forbidden, "self-approval"), (own.Status, own.Code));
-        Assert.NotEqual(HttpStatusCode.OK, (await World.Dave.DecideAsync(request, approve: true, digest: digest)).Status);
-        Assert.NotEqual(HttpStatusCode.OK, (await World.Dave.DecideAsync(request, approve: false, "no", digest)).Status);
+        foreach (var approve in new[] { true, false })
+        {
+            var stranger = await World.Dave.DecideAsync(request, approve, "no", digest);
+            Assert.Equal((HttpStatusCode.Forbidden, "not-enrolled"), (stranger.Status, stranger.Code));
+        }
+
         var wrong = await World.Bob.DecideAsync(request, approve: true, digest: new string('0', 64));
         Assert.Equal((HttpStatusCode.Conflict, "digest-mismatch"), (wrong.Status, wrong.Code));
+        await World.AuditedAsync("request.decision-refused", request);
         Assert.Equal(RequestState.Pending, (await World.Bob.RequestAsync(request)).State);
         Assert.Equal(1, await World.CountAsync("orders where id = 20"));
         await client.CancelAsync();
@@ -41,6 +47,8 @@ public sealed class ApprovalAttackTests(World world) : Scenario(world)
         var request = await client.HeldAsync("delete from orders where id = 21");
         var answer = await World.Alice2.DecideAsync(request, approve: true);
         Assert.Equal((HttpStatusCode.Forbidden, "self-approval"), (answer.Status, answer.Code));
+        await World.AuditedAsync("request.decision-refused", request);
+        Assert.Equal(RequestState.Pending, (await World.Bob.RequestAsync(request)).State);
         Assert.Equal(1, await World.CountAsync("orders where id = 21"));
 
         // And the other way round.
@@ -48,10 +56,40 @@ public sealed class ApprovalAttackTests(World world) : Scenario(world)
         var other = await second.HeldAsync("delete from orders where id = 22");
         answer = await World.Alice.DecideAsync(other, approve: true);
         Assert.Equal((HttpStatusCode.Forbidden, "self-approval"), (answer.Status, answer.Code));
+        await World.AuditedAsync("request.decision-refused", other);
+        Assert.Equal(RequestState.Pending, (await World.Bob.RequestAsync(other)).State);
+        Assert.Equal(1, await World.CountAsync("orders where id = 22"));
         await second.CancelAsync();
         await second.ReadToReadyAsync();
         await client.CancelAsync();
         await client.ReadToReadyAsync();
+    }
+
+    [Fact]
+    public async Task What_ones_own_or_ones_teams_service_account_asks_is_not_approved_by_oneself()
+    {
+        // Carol makes it, alice owns it with her, and bob agrees.
+        var name = $"etl {Guid.NewGuid():N}";
+        var asked = await World.Carol.PostAsync("identity/v1/service-accounts", new { name, owners = new[] { World.Alice.Id }, reason = "nightly" });
+        await World.Bob.ApproveAsync(Holds.RequestOf(asked.Body)!);
+        var account = await Until.NotNullAsync("the account", async () =>
+            (await World.Bob.GetAsync<List<PersonView>>("identity/v1/persons")).FirstOrDefault(person => person.Name == name)?.Id);
+        var credential = (await World.Carol.PostAsync("identity/v1/credentials", new CreateCredential(["shop"], 3600, account))).Read<CreatedCredential>();
+        using var client = await RawClient.LogInAsync(World.GatewayPort, credential.Credential.UserName, credential.Secret, "shop");
+        var request = await client.HeldAsync("insert into never_in_transaction values (90)");
+        Assert.Equal(account, (await World.Bob.RequestAsync(request)).Requester);
+        foreach (var owner in new[] { World.Carol, World.Alice })
+        {
+            var answer = await owner.DecideAsync(request, approve: true);
+            Assert.Equal((HttpStatusCode.Forbidden, "self-approval"), (answer.Status, answer.Code));
+        }
+
+        await World.AuditedAsync("request.decision-refused", request);
+        Assert.Equal(RequestState.Pending, (await World.Bob.RequestAsync(request)).State);
+        Assert.Equal(0, await World.CountAsync("never_in_transaction where id = 90"));
+
+        await World.Bob.ApproveAsync(request);
+        Assert.Equal("INSERT 0 1", (await client.ReadToReadyAsync()).Tags());
     }
 
     [Fact]
@@ -61,7 +99,8 @@ public sealed class ApprovalAttackTests(World world) : Scenario(world)
         var late = await client.HeldAsync("delete from brief where id = 1");
         Assert.Equal("42501", (await client.ReadToReadyAsync()).Error().Field('C'));
         var answer = await World.Bob.DecideAsync(late, approve: true);
-        Assert.True(answer.Code is "expired" or "wrong-state", answer.ToString());
+        Assert.Equal((HttpStatusCode.Gone, "expired"), (answer.Status, answer.Code));
+        await World.AuditedAsync("request.decision-refused", late);
         Assert.Equal(1, await World.CountAsync("brief where id = 1"));
 
         string unused;
@@ -212,11 +251,12 @@ public sealed class ApprovalAttackTests(World world) : Scenario(world)
                 when: {complete: any}
             """);
         var asked = (await World.Alice.PostAsync("policy/v1/changes", new PolicyChangeRequest { Documents = [open], Reason = "hurry" })).Read<PolicyChangeResult>();
-        foreach (var person in new[] { World.Alice, World.Dave })
-        {
-            Assert.Equal(HttpStatusCode.Forbidden, (await person.DecideAsync(asked.RequestId, approve: true)).Status switch { HttpStatusCode.NotFound => HttpStatusCode.Forbidden, var status => status });
-        }
+        var own = await World.Alice.DecideAsync(asked.RequestId, approve: true);
+        Assert.Equal((HttpStatusCode.Forbidden, "self-approval"), (own.Status, own.Code));
+        var stranger = await World.Dave.DecideAsync(asked.RequestId, approve: true);
+        Assert.Equal((HttpStatusCode.Forbidden, "not-enrolled"), (stranger.Status, stranger.Code));
 
+        await World.AuditedAsync("request.decision-refused", asked.RequestId);
         Assert.Equal("pending", (await World.Alice.GetAsync<PolicyChangeView>($"policy/v1/changes/{asked.RequestId}")).State);
         Assert.Equal(HttpStatusCode.OK, (await World.Bob.DecideAsync(asked.RequestId, approve: false, "certainly not")).Status);
     }

@@ -1,7 +1,5 @@
-using System.Text;
 using Countersign.Approval.Contracts;
 using Countersign.EndToEnd.Tests.Support;
-using Countersign.Recorder.Verify;
 
 namespace Countersign.EndToEnd.Tests;
 
@@ -268,15 +266,7 @@ public sealed class FaultTests(World world) : Scenario(world)
 
     private Task<string> LimitAsync(string bytes) => Fakes.Postgres.PostgresServer.RunAsync("prlimit", ["--pid", World.Host.Id.ToString(System.Globalization.CultureInfo.InvariantCulture), $"--fsize={bytes}"]);
 
-    private async Task<string> ExportAsync() => (await World.Bob.CallAsync(HttpMethod.Get, "recorder/v1/export")).Body;
+    private Task<string> ExportAsync() => World.ExportAsync();
 
-    private async Task VerifyAsync()
-    {
-        using var http = World.Http();
-        var key = (await http.GetStringAsync("recorder/v1/key")).Trim();
-        using var export = new MemoryStream(Encoding.UTF8.GetBytes(await ExportAsync()));
-        var report = await ExportVerifier.VerifyAsync(export, new VerifyOptions { Key = key }, TestContext.Current.CancellationToken);
-        Assert.True(report.Verified, string.Join('\n', report.Findings));
-        Assert.True(report.Summary.Entries > 0);
-    }
+    private Task VerifyAsync() => World.VerifyAsync();
 }

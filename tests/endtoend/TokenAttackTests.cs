@@ -148,7 +148,7 @@ public sealed class TokenAttackTests(World world) : Scenario(world)
         var bundle = JsonSerializer.Deserialize<Bundle>(Base64Url.DecodeFromChars(real.Payload), Web)!;
         var forged = bundle with
         {
-            Version = bundle.Version + 1000,
+            Version = bundle.Version + 1,
             Documents = [new BundleDocument("open", "apiVersion: countersign/v1\nkind: Policy\nname: open\nrules:\n  - name: all\n    effect: allow\n    when: {complete: any}\n")],
         };
         var payload = JsonSerializer.SerializeToUtf8Bytes(forged, Web);
@@ -180,22 +180,15 @@ public sealed class TokenAttackTests(World world) : Scenario(world)
         finally
         {
             World.PolicyRelay.Forge = null;
+            await World.CatchUpAsync();
         }
 
         Assert.Equal(1, await World.CountAsync("orders where id = 43"));
     }
 
-    private string Sign<T>(string service, string type, T claims)
-    {
-        using var key = SigningKey.LoadOrCreate(Path.Combine(World.Data, "keys", $"{service}.key"));
-        return key.Sign(type, claims);
-    }
+    private string Sign<T>(string service, string type, T claims) => World.Sign(service, type, claims);
 
-    private string Service(string from, string to)
-    {
-        var now = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
-        return Sign(from, TokenTypes.Service, new ServiceTokenClaims(from, to, now, now + 60));
-    }
+    private string Service(string from, string to) => World.ServiceToken(from, to);
 
     private static string Unsigned(JsonElement claims, string algorithm, string type = TokenTypes.Access) =>
         $"{Base64Url.EncodeToString(Encoding.UTF8.GetBytes($$"""{"alg":"{{algorithm}}","typ":"{{type}}"}"""))}.{Base64Url.EncodeToString(JsonSerializer.SerializeToUtf8Bytes(claims))}.";

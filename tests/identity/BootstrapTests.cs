@@ -182,6 +182,22 @@ public sealed class BootstrapTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Addresses_are_told_to_who_mails_and_to_nobody_else()
+    {
+        var alice = await _host.BootstrapAsync();
+        await _host.LogInAsync("bob");
+        const string Path = "/identity/v1/persons";
+        var told = await _host.GetAsync<List<PersonView>>(_host.ServiceToken(AppIds.Approval), Path);
+        Assert.Equal(["alice@example.test", "bob@example.test"], told.Select(person => person.Mail));
+        Assert.Equal(alice.Person, Assert.Single(await _host.GetAsync<List<PersonView>>(_host.ServiceToken(AppIds.Approval), Path + "?enrolled=true")).Id);
+        foreach (var other in new[] { alice.AccessToken, _host.ServiceToken(AppIds.Policy), _host.ServiceToken(AppIds.Recorder) })
+        {
+            using var response = await _host.SendAsync(other, HttpMethod.Get, Path);
+            Assert.DoesNotContain("\"mail\"", await response.Content.ReadAsStringAsync(), StringComparison.OrdinalIgnoreCase);
+        }
+    }
+
+    [Fact]
     public async Task Only_the_host_reopens_bootstrap_and_that_is_break_glass()
     {
         var alice = await _host.BootstrapAsync();

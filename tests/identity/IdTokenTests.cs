@@ -49,11 +49,13 @@ public sealed class IdTokenTests : IAsyncLifetime
     }
 
     [Theory]
-    [InlineData(false, "eve")]
-    [InlineData("false", "eve")]
-    [InlineData(true, "bob@example.test")]
-    [InlineData(null, "bob@example.test")]
-    public async Task An_address_that_is_not_verified_names_nobody(object? verified, string name)
+    [InlineData(false, "eve", false)]
+    [InlineData("false", "eve", false)]
+    [InlineData(true, "bob@example.test", true)]
+    [InlineData("true", "bob@example.test", true)]
+    [InlineData(1, "bob@example.test", false)]
+    [InlineData(null, "bob@example.test", false)]
+    public async Task An_address_that_is_not_verified_names_nobody(object? verified, string name, bool vouched)
     {
         var claims = _issuer.Claims();
         claims["email"] = "bob@example.test";
@@ -63,7 +65,17 @@ public sealed class IdTokenTests : IAsyncLifetime
             claims["email_verified"] = verified;
         }
 
-        Assert.Equal(name, (await _tokens.VerifyAsync(_issuer.Sign(claims), Client, null, default)).Name);
+        var who = await _tokens.VerifyAsync(_issuer.Sign(claims), Client, null, default);
+        Assert.Equal((name, vouched), (who.Name, who.HasVouchedName));
+        Assert.Equal(name.Contains('@', StringComparison.Ordinal) ? name : "", who.Mail);
+
+        // What people choose for themselves may look like an address; only who runs the provider can know better.
+        claims["email_verified"] = false;
+        claims["preferred_username"] = "carol@example.test";
+        Assert.False((await _tokens.VerifyAsync(_issuer.Sign(claims), Client, null, default)).HasVouchedName);
+        _options.VouchedNameClaims.Add("preferred_username");
+        who = await _tokens.VerifyAsync(_issuer.Sign(claims), Client, null, default);
+        Assert.Equal(("carol@example.test", true), (who.Name, who.HasVouchedName));
     }
 
     public static TheoryData<string> BadTokens => [.. Bad.Keys];

@@ -3,6 +3,7 @@ using System.Net.Http.Json;
 using Countersign.Fakes.Postgres;
 using Countersign.Identity.Contracts;
 using Countersign.Identity.Credentials;
+using Countersign.Identity.Federation;
 using Countersign.Identity.Persons;
 using Countersign.Identity.Tests.Support;
 using Countersign.Platform.Ports;
@@ -203,17 +204,19 @@ public sealed class ReplicaTests : IAsyncLifetime
     [Fact]
     public async Task A_browser_that_begins_at_one_replica_ends_at_another()
     {
-        var protections = new[] { _one, _other }.Select(host => new Countersign.Identity.Host.KeyedProtection(
-            host.Services.GetRequiredKeyedService<SigningKey>(AppIds.Identity).DeriveSecret("login cookies")).CreateProtector("p")).ToList();
-        var cookie = protections[0].Protect([1, 2, 3]);
-        Assert.Equal([1, 2, 3], protections[1].Unprotect(cookie));
-        cookie[^1] ^= 1;
-        Assert.ThrowsAny<System.Security.Cryptography.CryptographicException>(() => protections[1].Unprotect(cookie));
-        using var stranger = SigningKey.Create();
-        cookie[^1] ^= 1;
-        Assert.ThrowsAny<System.Security.Cryptography.CryptographicException>(
-            () => new Countersign.Identity.Host.KeyedProtection(stranger.DeriveSecret("login cookies")).CreateProtector("p").Unprotect(cookie));
-        await Task.CompletedTask;
+        // As replicas are set up: each with a signing key of its own.
+        await using var third = await IdentityHost.StartAsync(Folder("third"), configuration: Storage());
+        Assert.NotEqual(KeyOf(_one), KeyOf(third));
+        var (_, cookie, state) = await Service<BrowserLogin>(0).BeginAsync(AppIds.Approval, "https://countersign.example/", "https://countersign.example/identity/callback", default);
+        foreach (var host in new[] { _one, _other, third })
+        {
+            var login = host.Services.GetRequiredService<BrowserLogin>();
+            Assert.Equal("https://countersign.example/", login.Find(cookie, state)?.Return);
+            Assert.Null(login.Find(cookie, state + "x"));
+            Assert.Null(login.Find((cookie[0] == 'A' ? 'B' : 'A') + cookie[1..], state));
+        }
+
+        static string KeyOf(IdentityHost host) => host.Services.GetRequiredKeyedService<SigningKey>(AppIds.Identity).KeyId;
     }
 
     [Fact]

@@ -27,6 +27,34 @@ public sealed class InProcessEventBusTests
     }
 
     [Fact]
+    public async Task Two_subscribers_letters_of_one_event_are_two()
+    {
+        await using var bus = Bus(Quick);
+        var broken = true;
+        var handled = new List<string>();
+        BusSubscription Failing(string subscriber) => new(subscriber, "t", (_, _) =>
+        {
+            if (broken)
+            {
+                throw new InvalidOperationException();
+            }
+
+            handled.Add(subscriber);
+            return ValueTask.CompletedTask;
+        });
+        bus.Attach([Failing("identity"), Failing("policy")]);
+        await bus.PublishAsync("t", "1", "x", Data, default);
+        await bus.StopAsync(default);
+        Assert.Equal(2, bus.DeadLetters.Count);
+        broken = false;
+        Assert.Null(await bus.ReplayAsync("policy", "t:1", default));
+        Assert.Equal(["policy"], handled);
+        Assert.Equal("identity", Assert.Single(bus.DeadLetters).Subscriber);
+        Assert.False(await bus.DiscardAsync("policy", "t:1", default));
+        Assert.NotNull(await bus.FindAsync("identity", "t:1", default));
+    }
+
+    [Fact]
     public async Task A_failing_handler_is_asked_again_until_it_succeeds()
     {
         await using var bus = Bus(Quick);

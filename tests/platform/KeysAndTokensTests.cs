@@ -1,6 +1,8 @@
 using Countersign.Platform.Embedded;
 using Countersign.Platform.Ports;
 using Countersign.Platform.Tokens;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Time.Testing;
 
 namespace Countersign.Platform.Tests;
@@ -83,6 +85,72 @@ public sealed class KeysAndTokensTests : IDisposable
         using var other = SigningKey.Create();
         await Assert.ThrowsAsync<TokenRejectedException>(async () => await new VerificationKeys([other.PublicKey])
             .VerifyAsync<System.Text.Json.JsonElement>(beacon, TokenTypes.Beacon, null, null, DateTimeOffset.UtcNow, requireExpiry: false));
+    }
+
+    [Theory]
+    [InlineData(-50, true)]
+    [InlineData(5, true)]
+    [InlineData(6, false)]
+    [InlineData(3600, false)]
+    public async Task A_token_of_a_clock_that_is_ahead_is_refused(int ahead, bool good)
+    {
+        var now = DateTimeOffset.UnixEpoch.AddYears(56);
+        using var key = SigningKey.Create();
+        var issued = now.AddSeconds(ahead).ToUnixTimeSeconds();
+        var token = key.Sign(TokenTypes.Service, new ServiceTokenClaims(AppIds.Proxy, AppIds.Approval, issued, issued + 60));
+        async Task<ServiceTokenClaims> VerifyAsync() =>
+            await new VerificationKeys([key.PublicKey]).VerifyAsync<ServiceTokenClaims>(token, TokenTypes.Service, AppIds.Proxy, AppIds.Approval, now);
+        if (good)
+        {
+            Assert.Equal(issued, (await VerifyAsync()).IssuedAt);
+        }
+        else
+        {
+            Assert.Contains("clocks differ", (await Assert.ThrowsAsync<TokenRejectedException>(VerifyAsync)).Message, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
+    public async Task What_a_key_signed_verifies_after_its_rotation_until_it_is_taken_out()
+    {
+        var signed = new List<string>();
+        for (var round = 0; round < 3; round++)
+        {
+            var trusted = await StartAsync();
+            signed.Add(trusted.Signed);
+            foreach (var each in signed)
+            {
+                Assert.Equal("x", (await trusted.Keys.VerifyAsync<System.Text.Json.JsonElement>(each, TokenTypes.Bundle, null, null, DateTimeOffset.UtcNow, requireExpiry: false)).GetProperty("v").GetString());
+            }
+
+            Assert.Equal(round + 1, trusted.Keys.Keys.Count);
+
+            // The documented way: the key is gone, and only its public part was noted.
+            File.Delete(_directory.File("keys/policy.key"));
+        }
+
+        var history = _directory.File("keys/policy.previous.jwks.json");
+        var kept = VerificationKeys.FromJson(await File.ReadAllTextAsync(history)).Keys;
+        await File.WriteAllTextAsync(history, new VerificationKeys(kept.SkipLast(1)).ToJson());
+        var (after, _) = await StartAsync();
+        Assert.True((await Assert.ThrowsAsync<TokenRejectedException>(async () =>
+            await after.VerifyAsync<System.Text.Json.JsonElement>(signed[0], TokenTypes.Bundle, null, null, DateTimeOffset.UtcNow, requireExpiry: false))).IsSignerUnknown);
+        await after.VerifyAsync<System.Text.Json.JsonElement>(signed[1], TokenTypes.Bundle, null, null, DateTimeOffset.UtcNow, requireExpiry: false);
+        await File.WriteAllTextAsync(history, "garbage");
+        await Assert.ThrowsAsync<InvalidDataException>(StartAsync);
+    }
+
+    private async Task<(VerificationKeys Keys, string Signed)> StartAsync()
+    {
+        var builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings());
+        builder.Configuration[LocalFiles.TrustSetting] = _directory.File("trust");
+        builder.AddLocalFiles(_directory.Path, AppIds.Policy);
+        using var host = builder.Build();
+        await host.StartAsync(TestContext.Current.CancellationToken);
+        var keys = await host.Services.GetRequiredService<ITrustedKeys>().GetAsync(AppIds.Policy, TestContext.Current.CancellationToken);
+        var signed = host.Services.GetRequiredKeyedService<SigningKey>(AppIds.Policy).Sign(TokenTypes.Bundle, new { v = "x" });
+        await host.StopAsync(TestContext.Current.CancellationToken);
+        return (keys, signed);
     }
 
     [Fact]

@@ -224,6 +224,8 @@ public sealed class PostgresDatabaseTests(PostgresFixture postgres)
         Assert.Null(await database.ProblemAsync(default));
         Assert.NotEmpty(new PostgresSettings { PostgresFile = file, Postgres = "Host=localhost;Database=d;Username=u" }.Errors());
         Assert.NotEmpty(new PostgresSettings { PostgresFile = file + ".none" }.Errors());
+        Assert.NotEmpty(new PostgresSettings { PostgresSecret = "identity-connection" }.Errors());
+        Assert.Empty(new PostgresSettings().Errors());
     }
 
     [Fact]

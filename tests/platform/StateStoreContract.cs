@@ -146,6 +146,38 @@ public abstract class StateStoreContract
     }
 
     [Fact]
+    public async Task Pages_of_changes_have_everything_in_the_order_in_which_it_was_last_written()
+    {
+        var store = await NewAsync();
+        for (var i = 0; i < 7; i++)
+        {
+            Assert.True(await store.TrySaveAsync("c", $"k{i}", "1"u8.ToArray(), null, default));
+            Assert.True(await store.TrySaveAsync("other", $"k{i}", "1"u8.ToArray(), null, default));
+        }
+
+        var first = (await store.GetAsync("c", "k0", default))!;
+        Assert.True(await store.TrySaveAsync("c", "k0", "2"u8.ToArray(), first.ETag, default));
+        var gone = (await store.GetAsync("c", "k3", default))!;
+        Assert.True(await store.TryDeleteAsync("c", "k3", gone.ETag, default));
+        var read = new List<StateItem>();
+        string? after = null;
+        while (await store.ReadChangesAsync("c", after, 2, default) is { Count: > 0 } page)
+        {
+            Assert.InRange(page.Count, 1, 2);
+            read.AddRange(page);
+            after = page[^1].ETag;
+        }
+
+        Assert.Equal(["k1", "k2", "k4", "k5", "k6", "k0"], read.Select(item => item.Key));
+        Assert.Equal("2", System.Text.Encoding.UTF8.GetString(read[^1].Value.Span));
+        Assert.Empty(await store.ReadChangesAsync("c", after, 2, default));
+        Assert.True(await store.TrySaveAsync("c", "k3", "3"u8.ToArray(), null, default));
+        Assert.Equal("k3", Assert.Single(await store.ReadChangesAsync("c", after, 2, default)).Key);
+        await Assert.ThrowsAnyAsync<ArgumentException>(async () => await store.ReadChangesAsync("c", "x", 2, default));
+        await Assert.ThrowsAnyAsync<ArgumentException>(async () => await store.ReadChangesAsync("c", null, StateKeys.MaxPage + 1, default));
+    }
+
+    [Fact]
     public async Task Keys_that_would_not_come_back_as_given_are_refused()
     {
         // Not theory data: an attribute can't hold a lone surrogate.

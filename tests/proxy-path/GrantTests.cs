@@ -254,6 +254,18 @@ public sealed class GrantTests
     }
 
     [Fact]
+    public async Task A_session_that_is_not_as_it_began_opens_no_window_and_uses_none()
+    {
+        var window = Ahead();
+        await HeldAsync(ownContext: false);
+        Assert.DoesNotContain($"open {window}", _journal.Events);
+        Assert.True(await RunAsync("update public.orders set a = 1"));
+        await HeldAsync(ownContext: false);
+        Assert.True(await RunAsync("update public.orders set a = 2"));
+        Assert.Single(_journal.Events, $"open {window}");
+    }
+
+    [Fact]
     public void Nothing_that_isn_t_named_lies_in_a_window() => Gen.Select(
         Gen.Int[0, 3].Select(index => new[] { "SELECT", "UPDATE", "DELETE", "TRUNCATE" }[index]).Array[0, 3], Gen.Int[0, 4].Select(index => new[] { "public.orders", "public.items", "orders", "evil.orders", "public.customers" }[index]).Array[0, 3],
         Gen.Bool, Gen.Bool, Gen.Bool).Sample((kinds, relations, incomplete, impure, settings) =>
@@ -419,10 +431,10 @@ public sealed class GrantTests
     }
 
     /// <summary>An operation that lies in the window by its scope is held.</summary>
-    private async Task HeldAsync()
+    private async Task HeldAsync(bool ownContext = true)
     {
         var forwarded = _peer.Forwarded.Count;
-        var peer = new Peer(_journal) { Facts = _peer.Facts };
+        var peer = new Peer(_journal) { Facts = _peer.Facts, OwnContext = ownContext };
         var run = _path.RunAsync(_session, new TextOperation("update public.orders set a = 9") { Number = ++_number, Kind = "query" }, peer, Cancel).AsTask();
         var held = await peer.Held.Task.WaitAsync(Cancel);
         _approvals.Decide(held.Id, RequestState.Denied);

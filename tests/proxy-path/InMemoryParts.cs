@@ -340,6 +340,9 @@ internal sealed class Peer(Journal journal) : IOperationPeer
 
     public bool ReadOnly { get; set; }
 
+    /// <summary>Whether the session is as it began.</summary>
+    public bool OwnContext { get; set; } = true;
+
     public bool Incomplete { get; set; }
 
     /// <summary>Facts of the statement; by default a SELECT of nothing.</summary>
@@ -376,6 +379,8 @@ internal sealed class Peer(Journal journal) : IOperationPeer
         Person = Sessions.Person,
         Context = new Dictionary<string, string>(Context),
     });
+
+    public ValueTask<bool> IsInOwnContextAsync(Operation operation, CancellationToken cancellation) => ValueTask.FromResult(OwnContext);
 
     public ValueTask<IReadOnlyList<Operation>> GatherAsync(CancellationToken cancellation) => ValueTask.FromResult<IReadOnlyList<Operation>>([.. Pipeline]);
 

@@ -48,28 +48,29 @@ internal sealed class Gateway : IAsyncDisposable
         clock ??= TimeProvider.System;
         Recorder = new MemoryRecorder();
         Approvals = new MemoryApprovals(clock);
+        Services = new PostgresServices
+        {
+            Logins = Logins,
+            Connections = Connections,
+            Admission = Admission,
+            Parser = Parser,
+            Catalogs = masks ? new PostgresCatalogs(text => Parser.AnalyzeAsync(Encoding.UTF8.GetBytes(text)).AsTask().GetAwaiter().GetResult(), clock) : null,
+            Decider = Decider,
+            Approvals = Approvals,
+            Running = Running,
+            Recorder = Recorder,
+            Clock = clock,
+        };
         _listener = new PostgresListener(
-            (options ?? new PostgresOptions()) with { Listen = new IPEndPoint(listen ?? IPAddress.Loopback, 0), DrainTimeout = TimeSpan.Zero },
-            new PostgresServices
-            {
-                Logins = Logins,
-                Connections = Connections,
-                Admission = Admission,
-                Parser = Parser,
-                Catalogs = masks ? new PostgresCatalogs(text => Parser.AnalyzeAsync(Encoding.UTF8.GetBytes(text)).AsTask().GetAwaiter().GetResult(), clock) : null,
-                Decider = Decider,
-                Approvals = Approvals,
-                Running = Running,
-                Recorder = Recorder,
-                Clock = clock,
-            },
-            new ConsoleLog());
+            (options ?? new PostgresOptions()) with { Listen = new IPEndPoint(listen ?? IPAddress.Loopback, 0), DrainTimeout = TimeSpan.Zero }, Services, new ConsoleLog());
         _listener.Start();
     }
 
     public int Port => _listener.EndPoint.Port;
 
     public PostgresListener Listener => _listener;
+
+    public PostgresServices Services { get; }
 
     public MemoryLogins Logins { get; }
 
@@ -311,9 +312,10 @@ internal sealed class MemoryApprovals(TimeProvider clock) : IApprovals
         return _requests.Values.OrderBy(entry => entry.LastAsked).Last().Id;
     }
 
-    public void Decide(string id, bool approve)
+    public void Decide(string id, bool approve, string comment = "not today")
     {
         var entry = _requests[id];
+        entry.Comment = comment;
         entry.State = approve ? RequestState.Approved : RequestState.Denied;
         entry.Decided.TrySetResult();
     }
@@ -384,6 +386,58 @@ internal sealed class MemoryApprovals(TimeProvider clock) : IApprovals
             redeem.Digest));
     }
 
+    /// <summary>An access window that was approved; null for none.</summary>
+    public AccessWindow? Window { get; set; }
+
+    /// <summary>How often it was opened.</summary>
+    public int Opened;
+
+    public ValueTask<IReadOnlyList<RequestView>> ApprovedAsync(string assertion, CancellationToken cancellation)
+    {
+        if (Window is not { } window)
+        {
+            return ValueTask.FromResult<IReadOnlyList<RequestView>>([]);
+        }
+
+        var ask = new CreateRequest
+        {
+            Kind = RequestKind.AccessWindow,
+            TimeoutSeconds = 60,
+            GrantLifetimeSeconds = 60,
+            Assertion = assertion,
+            Connection = Gateway.Connection,
+            Database = "postgres",
+            Operations = [new RequestedOperation("", "a window", [])],
+            AllOf = [new RequestRequirement(["dba"], 1)],
+        };
+        return ValueTask.FromResult<IReadOnlyList<RequestView>>(
+            [View(new Entry("apr_window", ask, "") { State = RequestState.Approved }) with { Kind = RequestKind.AccessWindow, Window = window }]);
+    }
+
+    public ValueTask<OpenWindow> OpenWindowAsync(string request, RedeemRequest redeem, RedemptionExpectation expected, CancellationToken cancellation)
+    {
+        Interlocked.Increment(ref Opened);
+        var now = clock.GetUtcNow();
+        var ends = now.AddSeconds(Window!.Seconds).ToUnixTimeSeconds();
+        var claims = new GrantClaims
+        {
+            Id = "grant",
+            Issuer = "approval",
+            Request = request,
+            Kind = RequestKind.AccessWindow,
+            Person = expected.Person,
+            Connection = expected.Connection,
+            Digests = [],
+            AllOf = [new RequestRequirement(["dba"], 1)],
+            Approvers = [new GrantApprover("per_bob", "bob", 1)],
+            Window = Window,
+            WindowEndsAt = ends,
+            IssuedAt = now.ToUnixTimeSeconds(),
+            ExpiresAt = ends,
+        };
+        return ValueTask.FromResult(GrantVerifier.VerifyWindow(claims, request, redeem, expected, now));
+    }
+
     public ValueTask WithdrawAsync(string request, string assertion, CancellationToken cancellation)
     {
         _requests[request].State = RequestState.Cancelled;
@@ -405,7 +459,7 @@ internal sealed class MemoryApprovals(TimeProvider clock) : IApprovals
         Operations = entry.Ask.Operations,
         Redeemed = entry.Redeemed,
         AllOf = entry.Ask.AllOf,
-        Decisions = entry.State == RequestState.Denied ? [new RequestDecision("per_bob", "bob", false, clock.GetUtcNow(), "not today")] : [],
+        Decisions = entry.State == RequestState.Denied ? [new RequestDecision("per_bob", "bob", false, clock.GetUtcNow(), entry.Comment)] : [],
         Rules = [],
         Message = entry.Ask.Message,
         Reason = "",
@@ -427,6 +481,8 @@ internal sealed class MemoryApprovals(TimeProvider clock) : IApprovals
         public long LastAsked { get; set; }
 
         public RequestState State { get; set; }
+
+        public string Comment { get; set; } = "";
 
         public int Redeemed { get; set; }
 

@@ -47,6 +47,27 @@ public sealed class HoldTests(ServerFixture server)
         Assert.Equal("1\n", await server.DirectAsync("select count(*) from held2;"));
     }
 
+    /// <summary>The table that every surface is tried with (tests/corpus/visible-text.jsonl).</summary>
+    public static TheoryData<string, string, string> Table => [.. File.ReadLines(System.IO.Path.Combine(AppContext.BaseDirectory, "corpus", "visible-text.jsonl"))
+        .Select(line => System.Text.Json.JsonDocument.Parse(line).RootElement)
+        .Select(each => (each.GetProperty("name").GetString()!, each.GetProperty("text").GetString()!, each.GetProperty("visible").GetString()!))];
+
+    [Theory]
+    [MemberData(nameof(Table))]
+    public async Task What_others_wrote_is_made_visible_on_the_clients_terminal(string name, string text, string visible)
+    {
+        Assert.NotEmpty(name);
+        await using var gateway = new Gateway(server.Port);
+        gateway.Decider.By(hold: ["DELETE"], held: FunctionDecider.Hold with { Message = text });
+        var psql = gateway.PsqlAsync("delete from pg_description where false;\n");
+        gateway.Approvals.Decide(await gateway.Approvals.NextAsync(), approve: false, text);
+        var output = await psql;
+        // No line of a comment begins like one of ours.
+        Assert.Contains($"bob denied apr_1: {visible.Replace("\n", "\n    ", StringComparison.Ordinal)}\n", output, StringComparison.Ordinal);
+        Assert.Contains(visible, output, StringComparison.Ordinal);
+        Assert.DoesNotContain(output, each => char.IsControl(each) && each is not ('\n' or '\t'));
+    }
+
     [Fact]
     public async Task A_cancel_ends_a_hold_with_57014_and_withdraws_it()
     {

@@ -114,6 +114,26 @@ public class ServiceTests : IAsyncLifetime
         Assert.Equal(HttpStatusCode.OK, await StatusAsync("recorder/v1/sessions/ses_gone/entries", gone));
     }
 
+    /// <summary>Whoever has one service's key could else say that another one has approved, or say it first, under an id that is guessed, so that the true event is taken for a repetition.</summary>
+    [Trait("group", "attacks")]
+    [Fact]
+    public async Task An_audit_event_counts_for_the_service_whose_key_signed_it_only()
+    {
+        var handle = _app.Services.GetServices<BusSubscription>().Single(each => each is { Subscriber: AppIds.Recorder, Topic: Topics.Audit }).HandleAsync;
+        var approved = new AuditEvent { Id = "apr_1:2", Service = AppIds.Approval, Action = "request.approved", At = DateTimeOffset.UtcNow, Person = "per_forged", Subject = "apr_1" };
+        ValueTask DeliverAsync(AuditEvent audit, string issuer) => handle(
+            new BusEvent(Topics.Audit, audit.Id, "countersign.audit", OcsfEvents.Write(audit)) { Publisher = issuer }, TestContext.Current.CancellationToken);
+        await DeliverAsync(approved, AppIds.Policy);
+        await DeliverAsync(approved, AppIds.Policy);
+        await DeliverAsync(approved with { Person = "per_bob" }, AppIds.Approval);
+        await DeliverAsync(approved with { Person = "per_bob" }, AppIds.Approval);
+        var events = (await TextAsync("recorder/v1/export", Token("per_auditor", enrolled: true))).Split('\n').Where(line => line.Contains("apr_1:2", StringComparison.Ordinal)).ToList();
+        Assert.Equal(2, events.Count);
+        Assert.Contains("event.refused", events[0], StringComparison.Ordinal);
+        Assert.DoesNotContain("per_forged", events[0], StringComparison.Ordinal);
+        Assert.Contains("per_bob", events[1], StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task An_answer_that_identity_did_not_sign_enrols_nobody()
     {

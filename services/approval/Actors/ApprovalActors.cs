@@ -45,10 +45,9 @@ public static class ApprovalActors
         builder.Logging.AddFilter("Orleans", LogLevel.Warning);
         // Says at every start that the machine's uptime was not completed in time.
         builder.Logging.AddFilter("Orleans.Runtime.Watchdog", LogLevel.Error);
+        services.AddSingleton<IFinishedRequests, OwnFinishedRequests>();
         // After the silo: it wakes grains.
-        services.AddHostedService<RequestRecovery>();
-        services.AddSingleton<RequestSweeper>();
-        services.AddHostedService(provider => provider.GetRequiredService<RequestSweeper>());
+        services.AddRequestKeeping();
         return builder;
     }
 
@@ -67,7 +66,21 @@ public static class ApprovalActors
         services.AddSingleton(provider => new RequestParts(
             provider.GetRequiredService<IEvidence>(), provider.GetRequiredService<IGrantSigner>(),
             provider.GetRequiredService<IEffects<RequestDocument, RequestEffect>>(), provider.GetRequiredService<TimeProvider>(),
-            provider.GetRequiredService<IWorkflowHost>(), provider.GetRequiredService<IRefusalReports>(), settings.ReviewWithin));
+            provider.GetRequiredService<IWorkflowHost>(), provider.GetRequiredService<IRefusalReports>(), settings.ReviewWithin)
+        {
+            Open = provider.GetRequiredService<RequestIndex>(),
+        });
+        return services;
+    }
+
+    /// <summary>What keeps the index and the store in order, whatever hosts the workflows.</summary>
+    internal static IServiceCollection AddRequestKeeping(this IServiceCollection services)
+    {
+        services.AddSingleton<RequestIndexFeed>();
+        services.AddHostedService<RequestRecovery>();
+        services.AddHostedService(provider => provider.GetRequiredService<RequestIndexFeed>());
+        services.AddSingleton<RequestSweeper>();
+        services.AddHostedService(provider => provider.GetRequiredService<RequestSweeper>());
         return services;
     }
 

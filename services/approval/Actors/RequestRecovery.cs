@@ -11,7 +11,7 @@ namespace Countersign.Approval.Actors;
 /// while nothing ran (a reminder that came due then is up to a minute late).
 /// </summary>
 internal sealed partial class RequestRecovery(
-    [FromKeyedServices(AppIds.Approval)] IStateStore store, RequestIndex index, IWorkflowHost workflows, TimeProvider clock, ILogger<RequestRecovery> logger)
+    [FromKeyedServices(AppIds.Approval)] IStateStore store, RequestIndexFeed feed, IWorkflowHost workflows, TimeProvider clock, ILogger<RequestRecovery> logger)
     : IHostedLifecycleService, IDisposable
 {
     private static readonly TimeSpan Pause = TimeSpan.FromSeconds(1);
@@ -23,18 +23,19 @@ internal sealed partial class RequestRecovery(
     {
         var now = clock.GetUtcNow();
         var count = 0;
-        await foreach (var item in store.ListAsync(Collections.Requests, cancellationToken))
-        {
-            var request = StateStoreDocuments.Read<RequestDocument>(item);
-            index.Update(request);
-            count++;
-            if (request.Outbox.Count > 0 || request.WakeAt <= now)
+        await feed.LoadAsync(
+            request =>
             {
-                _left.Add((WorkflowTypes.Request, item.Key));
-            }
-        }
+                count++;
+                if (request.Outbox.Count > 0 || request.WakeAt <= now)
+                {
+                    _left.Add((WorkflowTypes.Request, request.Spec.Id));
+                }
+            },
+            cancellationToken);
 
-        await foreach (var item in store.ListAsync(Collections.Requesters, cancellationToken))
+        // Only where the actors keep theirs in the same store.
+        await foreach (var item in new ChangeReader(store, Collections.Requesters, clock).ReadAsync(again: false, cancellationToken))
         {
             if (StateStoreDocuments.Read<RequesterDocument>(item).Outbox.Count > 0)
             {

@@ -18,23 +18,43 @@ public sealed record RequestRetention(TimeSpan? Keep)
     }
 }
 
+/// <summary>Deletes what there is of a request that is over and old.</summary>
+internal interface IFinishedRequests
+{
+    /// <summary>Deletes it, unless it has a reason to stay.</summary>
+    /// <param name="listed">As it was found in the service's own store.</param>
+    /// <param name="now">The clock.</param>
+    /// <param name="cancellation">Ends it; what is left is found by the next sweep.</param>
+    /// <returns>False where it stays.</returns>
+    ValueTask<bool> DeleteAsync(StateItem listed, DateTimeOffset now, CancellationToken cancellation);
+}
+
+/// <summary>Where the documents themselves are in the service's own store.</summary>
+internal sealed class OwnFinishedRequests([FromKeyedServices(AppIds.Approval)] IStateStore store) : IFinishedRequests
+{
+    // The etag: whoever changed it since has a reason to keep it.
+    public ValueTask<bool> DeleteAsync(StateItem listed, DateTimeOffset now, CancellationToken cancellation) =>
+        store.TryDeleteAsync(Collections.Requests, listed.Key, listed.ETag, cancellation);
+}
+
 /// <summary>Deletes requests that are over and old. What they were is in the recorder.</summary>
 internal sealed partial class RequestSweeper(
-    [FromKeyedServices(AppIds.Approval)] IStateStore store, RequestIndex index, RequestRetention retention, TimeProvider clock, ILogger<RequestSweeper> logger)
-    : BackgroundService
+    [FromKeyedServices(AppIds.Approval)] IStateStore store, IFinishedRequests finished, RequestIndex index, RequestRetention retention, TimeProvider clock,
+    ILogger<RequestSweeper> logger) : BackgroundService
 {
     private static readonly TimeSpan Interval = TimeSpan.FromHours(6);
+
+    // A sidecar may come up after its app.
+    private static readonly TimeSpan Again = TimeSpan.FromMinutes(1);
 
     /// <returns>How many were deleted.</returns>
     public async Task<int> SweepAsync(CancellationToken cancellation)
     {
         var deleted = 0;
         var now = clock.GetUtcNow();
-        await foreach (var item in store.ListAsync(Collections.Requests, cancellation))
+        await foreach (var item in new ChangeReader(store, Collections.Requests, clock).ReadAsync(again: false, cancellation))
         {
-            // The etag: whoever changed it since has a reason to keep it.
-            if (retention.Ended(StateStoreDocuments.Read<RequestDocument>(item), now)
-                && await store.TryDeleteAsync(Collections.Requests, item.Key, item.ETag, cancellation))
+            if (retention.Ended(StateStoreDocuments.Read<RequestDocument>(item), now) && await finished.DeleteAsync(item, now, cancellation))
             {
                 index.Remove(item.Key);
                 deleted++;
@@ -51,11 +71,11 @@ internal sealed partial class RequestSweeper(
             return;
         }
 
-        using var timer = new PeriodicTimer(Interval, clock);
         try
         {
-            do
+            while (true)
             {
+                var pause = Interval;
                 try
                 {
                     if (await SweepAsync(stoppingToken) is > 0 and var deleted)
@@ -66,9 +86,11 @@ internal sealed partial class RequestSweeper(
                 catch (PortUnavailableException error)
                 {
                     LogNotSwept(error);
+                    pause = Again;
                 }
+
+                await Task.Delay(pause, clock, stoppingToken);
             }
-            while (await timer.WaitForNextTickAsync(stoppingToken));
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
         {

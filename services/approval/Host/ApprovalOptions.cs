@@ -31,8 +31,27 @@ public sealed class ApprovalOptions
     /// <summary>Where people reach this service, e.g. <c>https://countersign.example</c>; empty for <c>Countersign:PublicUrl</c>, else <c>Countersign:BaseUrl</c>, else the address it listens on.</summary>
     public string PublicUrl { get; set; } = "";
 
+    /// <summary>Server-sent events.</summary>
+    public EventStreamOptions Events { get; set; } = new();
+
     /// <summary>Who outside is told of requests.</summary>
     public NotifyOptions Notify { get; set; } = new();
+}
+
+/// <summary>Section <c>Countersign:Approval:Events</c>: how changes are streamed.</summary>
+public sealed class EventStreamOptions
+{
+    /// <summary>Seconds after which something is sent in any case.</summary>
+    public int HeartbeatSeconds { get; set; } = 15;
+
+    /// <summary>Seconds that a write may take before its reader is cut.</summary>
+    public int PatienceSeconds { get; set; } = 10;
+
+    /// <summary>Streams of one person.</summary>
+    public int MaxStreamsOfOne { get; set; } = 5;
+
+    /// <summary>Streams of all in this process.</summary>
+    public int MaxStreams { get; set; } = 500;
 }
 
 internal sealed class ApprovalOptionsCheck : IValidateOptions<ApprovalOptions>
@@ -47,6 +66,10 @@ internal sealed class ApprovalOptionsCheck : IValidateOptions<ApprovalOptions>
         Range(errors, "RetentionDays", options.RetentionDays, 0, 36_500);
         Range(errors, "SiloPort", options.SiloPort, 0, 65_535);
         Range(errors, "KeyLifetimeDays", options.KeyLifetimeDays, 1, 3_650);
+        Range(errors, "Events:HeartbeatSeconds", options.Events.HeartbeatSeconds, 1, 60);
+        Range(errors, "Events:PatienceSeconds", options.Events.PatienceSeconds, 1, 60);
+        Range(errors, "Events:MaxStreamsOfOne", options.Events.MaxStreamsOfOne, 1, 100);
+        Range(errors, "Events:MaxStreams", options.Events.MaxStreams, 1, 10_000);
         if (options.PublicUrl.Length > 0
             && !(Uri.TryCreate(options.PublicUrl, UriKind.Absolute, out var url) && url.Scheme is "http" or "https"))
         {

@@ -33,7 +33,7 @@ internal sealed class Directory([FromKeyedServices(AppIds.Approval)] IServiceCli
         var member = new List<string>();
         foreach (var name in groups.Distinct(StringComparer.Ordinal))
         {
-            if (name == Enrolled ? standing.Enrolled : IsMember(await GroupAsync(name, cancellation), standing))
+            if (name == Enrolled ? standing.Enrolled : IsMember(await GroupAsync(name, cancellation), standing.Person, standing.Name, standing.Groups))
             {
                 member.Add(name);
             }
@@ -42,10 +42,26 @@ internal sealed class Directory([FromKeyedServices(AppIds.Approval)] IServiceCli
         return member;
     }
 
-    /// <summary>Members of a group as policy names them: ids or display names. Of the group of all enrolled persons none are known.</summary>
-    /// <exception cref="PortUnavailableException">Policy can't be asked.</exception>
-    public async ValueTask<IReadOnlyList<string>> MembersAsync(string name, CancellationToken cancellation) =>
-        name == Enrolled ? [] : (await GroupAsync(name, cancellation))?.Persons ?? [];
+    /// <summary>Everybody who can decide for some groups now: enrolled, not disabled, and a member of one of them.</summary>
+    /// <exception cref="PortUnavailableException">Policy or identity can't be asked.</exception>
+    public async ValueTask<IReadOnlyList<PersonView>> MembersAsync(IReadOnlyCollection<string> groups, CancellationToken cancellation)
+    {
+        if (groups.Count == 0)
+        {
+            return [];
+        }
+
+        var all = groups.Contains(Enrolled);
+        var asked = new List<ApproverGroupView?>();
+        foreach (var name in all ? [] : groups.Distinct(StringComparer.Ordinal))
+        {
+            asked.Add(await GroupAsync(name, cancellation));
+        }
+
+        // Identity leaves out all others already; what it says is looked at all the same.
+        var enrolled = await GetAsync<List<PersonView>>(AppIds.Identity, "v1/persons?enrolled=true", cancellation) ?? throw new PortUnavailableException("identity knows no persons");
+        return [.. enrolled.Where(person => person is { Enrolled: true, Disabled: false } && (all || asked.Any(group => IsMember(group, person.Id, person.Name, person.Groups))))];
+    }
 
     private async ValueTask<ApproverGroupView?> GroupAsync(string name, CancellationToken cancellation)
     {
@@ -53,10 +69,10 @@ internal sealed class Directory([FromKeyedServices(AppIds.Approval)] IServiceCli
         return group is null || group.Name == name ? group : throw new PortUnavailableException("policy answered for another group");
     }
 
-    private static bool IsMember(ApproverGroupView? group, PersonStanding standing) =>
+    private static bool IsMember(ApproverGroupView? group, string id, string name, IReadOnlyList<string> groups) =>
         group is not null
-        && group.Persons.Any(person => person == standing.Person || string.Equals(person, standing.Name, StringComparison.OrdinalIgnoreCase))
-        && (group.IdpGroup is not { Length: > 0 } narrowed || standing.Groups.Contains(narrowed, StringComparer.Ordinal));
+        && group.Persons.Any(person => person == id || string.Equals(person, name, StringComparison.OrdinalIgnoreCase))
+        && (group.IdpGroup is not { Length: > 0 } narrowed || groups.Contains(narrowed, StringComparer.Ordinal));
 
     private async ValueTask<T?> GetAsync<T>(string appId, string path, CancellationToken cancellation)
         where T : class

@@ -156,9 +156,10 @@ internal sealed class RequestLists(
                 requesters.Add(summary.Requester, requester);
             }
 
-            if (CouldDecide(document, TokenEvidence.Describe(document.Spec, standing, person, requester, groups), now))
+            var by = TokenEvidence.Describe(document.Spec, standing, person, requester, groups);
+            if (CouldDecide(document, by, now))
             {
-                read.Add(views.Of(document, now, null));
+                read.Add(views.Of(document, now, null, judges: Eligibility.CheckOther(document, by) is null));
             }
         }
 

@@ -102,31 +102,23 @@ internal sealed class RequestService(
 
     public async Task<RequestView> GetAsync(Caller caller, string id, CancellationToken cancellation)
     {
-        var answer = await ReadAsync(id, cancellation);
-        if (answer.Document is not { } document || !await MaySeeAsync(caller, document.Spec, cancellation))
-        {
-            // The same answer for both: an id can't be probed.
-            await events.RefusedAsync("request.read-refused", caller.Person?.Person ?? "", caller.Person?.Name ?? "", id, RefusalCodes.Unknown);
-            throw new RefusalException(new Refusal(RefusalCodes.Unknown, "There is no such request."));
-        }
-
-        return views.Of(document, answer.At, caller.Service, caller.Service is null ? await lists.EarlierAsync(document, cancellation) : null);
+        var (document, at, sight) = await SeeAsync(caller, id, cancellation);
+        return await ViewAsync(caller, document, at, sight, cancellation);
     }
 
-    /// <summary>The document and why this person may not decide it (null where they may).</summary>
-    public async Task<(RequestDocument Document, DateTimeOffset At, Refusal? Refusal)> LookAsync(Caller caller, string id, CancellationToken cancellation)
+    /// <summary>The request as this person sees it, its document, and why they may not decide it (null where they may).</summary>
+    public async Task<(RequestView View, RequestDocument Document, Refusal? Refusal)> LookAsync(Caller caller, string id, CancellationToken cancellation)
     {
-        await GetAsync(caller, id, cancellation);
-        var answer = await ReadAsync(id, cancellation);
-        var document = answer.Document!;
+        var (document, at, sight) = await SeeAsync(caller, id, cancellation);
+        var view = await ViewAsync(caller, document, at, sight, cancellation);
         try
         {
             var by = await evidence.DeciderAsync(document.Spec, caller.Token, groups: true, cancellation);
-            return (document, answer.At, Eligibility.Check(document, by, answer.At));
+            return (view, document, Eligibility.Check(document, by, at));
         }
         catch (EvidenceRejectedException error)
         {
-            return (document, answer.At, new Refusal(RefusalCodes.TokenRejected, error.Message));
+            return (view, document, new Refusal(RefusalCodes.TokenRejected, error.Message));
         }
     }
 
@@ -136,21 +128,56 @@ internal sealed class RequestService(
             : throw new PortUnavailableException("the request can't be read now")
         : new ActorAnswer(null, new Refusal(RefusalCodes.Unknown, "There is no such request."), false, default);
 
-    private async Task<bool> MaySeeAsync(Caller caller, RequestSpec spec, CancellationToken cancellation)
+    /// <summary>How much of a request somebody sees.</summary>
+    private enum Sight
     {
+        /// <summary>Not that it is there.</summary>
+        None,
+        /// <summary>All but what was found out about the target's data: whose request it is, in any guise, and services.</summary>
+        Own,
+        /// <summary>All of it.</summary>
+        Judges,
+    }
+
+    private async Task<RequestView> ViewAsync(Caller caller, RequestDocument document, DateTimeOffset at, Sight sight, CancellationToken cancellation) => views.Of(
+        document, at, caller.Service, caller.Service is null ? await lists.EarlierAsync(document, cancellation) : null, judges: sight == Sight.Judges);
+
+    private async Task<(RequestDocument Document, DateTimeOffset At, Sight Sight)> SeeAsync(Caller caller, string id, CancellationToken cancellation)
+    {
+        var answer = await ReadAsync(id, cancellation);
+        if (answer.Document is { } document && await SightAsync(caller, document, cancellation) is var sight and not Sight.None)
+        {
+            return (document, answer.At, sight);
+        }
+
+        // The same answer for both: an id can't be probed.
+        await events.RefusedAsync("request.read-refused", caller.Person?.Person ?? "", caller.Person?.Name ?? "", id, RefusalCodes.Unknown);
+        throw new RefusalException(new Refusal(RefusalCodes.Unknown, "There is no such request."));
+    }
+
+    private async Task<Sight> SightAsync(Caller caller, RequestDocument document, CancellationToken cancellation)
+    {
+        var spec = document.Spec;
         if (caller.Service is { } service)
         {
-            return service == spec.AskedBy;
+            return service == spec.AskedBy ? Sight.Own : Sight.None;
         }
 
         var person = caller.Person!;
         if (person.Person == spec.Requester.Person)
         {
-            return true;
+            return Sight.Own;
         }
 
-        PersonStanding? standing = await directory.StandingAsync(person.Person, cancellation);
-        return standing is { Disabled: false } && (standing.Enrolled || standing.SameAs.Contains(spec.Requester.Person, StringComparer.Ordinal));
+        if (await directory.StandingAsync(person.Person, cancellation) is not { Disabled: false } standing)
+        {
+            return Sight.None;
+        }
+
+        var by = TokenEvidence.Describe(spec, standing, person, await evidence.RequesterStandingAsync(spec, cancellation), []);
+        return Eligibility.CheckOther(document, by) is null ? Sight.Judges
+            : standing.Enrolled || standing.SameAs.Contains(spec.Requester.Person, StringComparer.Ordinal) ? Sight.Own
+            : Sight.None;
     }
 
     private async Task<RequestView> CommandAsync(string action, Caller caller, string id, Func<RequestMessage> message, CancellationToken cancellation)

@@ -11,7 +11,11 @@ internal sealed class RequestViews(PublicAddress address)
     /// <param name="now">The workflow's clock.</param>
     /// <param name="service">App id of the service that is shown it; null for a person. Only the one that asked sees the grant.</param>
     /// <param name="earlier">Earlier requests of the same person, a line each.</param>
-    public RequestView Of(RequestDocument document, DateTimeOffset now, string? service, IReadOnlyList<string>? earlier = null)
+    /// <param name="judges">
+    /// Whether it is shown to a person who judges it: enrolled, and not the requester in any guise. Only they see what was found out about the target's data. It
+    /// was found before anybody agreed, and so would be a way to read by asking: rows of a dry run, their number, and errors that depend on them.
+    /// </param>
+    public RequestView Of(RequestDocument document, DateTimeOffset now, string? service, IReadOnlyList<string>? earlier = null, bool judges = false)
     {
         var spec = document.Spec;
         var state = State(document.StateAt(now));
@@ -42,11 +46,7 @@ internal sealed class RequestViews(PublicAddress address)
             Assurance = Assurance(spec),
             Window = Window(spec),
             WindowBeganAt = document.WindowBeganAt,
-            Impact = spec.Impact is { } impact
-                ? new RequestImpact(
-                    impact.Relations, impact.EstimatedRows, impact.Notes,
-                    impact.DryRun is { } run ? new DryRunResult(run.Rows, run.Columns, run.Before, run.After) : null)
-                : null,
+            Impact = spec.Impact is { } impact ? Impact(impact, judges && service is null) : null,
             BreakGlassAllowed = spec.BreakGlassAllowed,
             BreakGlass = document.BreakGlass is not null,
             Review = document.Review is { } review
@@ -57,6 +57,12 @@ internal sealed class RequestViews(PublicAddress address)
             Extends = spec.Extends,
         };
     }
+
+    /// <summary>What is told of an impact: of the text alone to everybody, of the target only to who judges.</summary>
+    private static RequestImpact Impact(SpecImpact impact, bool whole) => whole
+        ? new RequestImpact(
+            impact.Relations, impact.EstimatedRows, impact.Notes, impact.DryRun is { } run ? new DryRunResult(run.Rows, run.Columns, run.Before, run.After) : null)
+        : new RequestImpact(impact.Relations, null, [], null);
 
     public static IReadOnlyList<RequestRequirement> AllOf(RequestSpec spec) =>
         [.. spec.AllOf.Select(requirement => new RequestRequirement(requirement.AnyOf, requirement.Quorum))];

@@ -43,7 +43,8 @@ public sealed record QueuedNotification
 /// <param name="store">State of the service.</param>
 /// <param name="clock">The clock.</param>
 /// <param name="max">Most that wait, and most that are dead.</param>
-public sealed class NotificationOutbox(IStateStore store, TimeProvider clock, int max) : IDisposable
+/// <param name="lease">For how long a message belongs to who sends it; null for a minute.</param>
+public sealed class NotificationOutbox(IStateStore store, TimeProvider clock, int max, TimeSpan? lease = null) : IDisposable
 {
     /// <summary>Collection of what waits.</summary>
     public const string Waiting = "notifications";
@@ -55,8 +56,8 @@ public sealed class NotificationOutbox(IStateStore store, TimeProvider clock, in
     public const string Sent = "notifications-sent";
 
     private static readonly TimeSpan Remembered = TimeSpan.FromDays(1);
-    private static readonly TimeSpan LeaseTime = TimeSpan.FromMinutes(1);
     private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web) { DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull };
+    private readonly TimeSpan _lease = lease ?? TimeSpan.FromMinutes(1);
     private readonly string _owner = Guid.NewGuid().ToString("N");
     private readonly SemaphoreSlim _came = new(0, 1);
     private int _waiting;
@@ -90,20 +91,33 @@ public sealed class NotificationOutbox(IStateStore store, TimeProvider clock, in
     /// <summary>Waits until something came, or a time has passed.</summary>
     public Task WaitAsync(TimeSpan longest, CancellationToken cancellation) => _came.WaitAsync(longest, cancellation);
 
+    /// <summary>What waited when somebody last looked: number and age of the oldest in seconds, by target.</summary>
+    public IReadOnlyDictionary<string, (int Count, double Oldest)> Backlog { get; private set; } = new Dictionary<string, (int, double)>();
+
     /// <summary>What may be sent now, the longest due first.</summary>
     public async Task<IReadOnlyList<QueuedNotification>> DueAsync(CancellationToken cancellation)
     {
         var now = clock.GetUtcNow();
         var due = new List<QueuedNotification>();
         var count = 0;
+        var backlog = new Dictionary<string, (int Count, double Oldest)>(StringComparer.Ordinal);
         await foreach (var item in store.ListAsync(Waiting, cancellation))
         {
             count++;
-            if (Read(item) is { } message && message.NextAt <= now && (message.Lease is not { } lease || lease.Until <= now))
+            if (Read(item) is not { } message)
+            {
+                continue;
+            }
+
+            var (number, oldest) = backlog.GetValueOrDefault(message.Target);
+            backlog[message.Target] = (number + 1, Math.Max(oldest, (now - message.CreatedAt).TotalSeconds));
+            if (message.NextAt <= now && (message.Lease is not { } held || held.Until <= now))
             {
                 due.Add(message);
             }
         }
+
+        Backlog = backlog;
 
         Volatile.Write(ref _waiting, count);
         due.Sort((one, other) => one.NextAt.CompareTo(other.NextAt));
@@ -121,7 +135,7 @@ public sealed class NotificationOutbox(IStateStore store, TimeProvider clock, in
             return null;
         }
 
-        var leased = message with { Lease = new SendLease(_owner, now + LeaseTime) };
+        var leased = message with { Lease = new SendLease(_owner, now + _lease) };
         return await store.TrySaveAsync(Waiting, id, Write(leased), item.ETag, cancellation) ? leased : null;
     }
 
@@ -221,7 +235,8 @@ public sealed class NotificationOutbox(IStateStore store, TimeProvider clock, in
     /// <inheritdoc/>
     public void Dispose() => _came.Dispose();
 
-    private void Wake()
+    /// <summary>Has somebody look at once.</summary>
+    public void Wake()
     {
         try
         {

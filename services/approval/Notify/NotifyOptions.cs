@@ -14,6 +14,9 @@ public sealed class NotifyOptions
 
     /// <summary>Most messages that wait, and most that are kept as dead letters.</summary>
     public int MaxMessages { get; set; } = 10_000;
+
+    /// <summary>Seconds for which a message belongs to the process that sends it; then another one may.</summary>
+    public int LeaseSeconds { get; set; } = 60;
 }
 
 /// <summary>One webhook.</summary>
@@ -61,6 +64,15 @@ public sealed class MailOptions
 
     /// <summary>Sender's address.</summary>
     public string From { get; set; } = "";
+
+    /// <summary>PEM file of authorities: the server's certificate must be by one of them; empty for those that the system trusts.</summary>
+    public string CaFile { get; set; } = "";
+
+    /// <summary>Seconds that sending one mail may take, from connecting on.</summary>
+    public int TimeoutSeconds { get; set; } = 20;
+
+    /// <summary>Whether a certificate whose revocation can't be checked is refused.</summary>
+    public bool CheckRevocation { get; set; } = true;
 
     /// <summary>User; empty for no login.</summary>
     public string User { get; set; } = "";

@@ -27,6 +27,12 @@ public static class NotifyOptionsCheck
             yield return $"{Section}:MaxMessages must be 10 to 100000, not {options.MaxMessages}.";
         }
 
+        // No attempt takes longer than 20 s.
+        if (options.LeaseSeconds is < 30 or > 600)
+        {
+            yield return $"{Section}:LeaseSeconds must be 30 to 600, not {options.LeaseSeconds}.";
+        }
+
         if (options.Webhooks.Count > 20)
         {
             yield return $"{Section}:Webhooks must be at most 20.";
@@ -125,6 +131,16 @@ public static class NotifyOptionsCheck
         if (!IsMailAddress(mail.From))
         {
             yield return "From must be an e-mail address.";
+        }
+
+        if (mail.TimeoutSeconds is < 1 or > 20)
+        {
+            yield return $"TimeoutSeconds must be 1 to 20, not {mail.TimeoutSeconds}.";
+        }
+
+        if (mail.CaFile.Length > 0 && MailTrust.Authorities(mail.CaFile) is not { Count: > 0 })
+        {
+            yield return "CaFile must be a file with certificates in PEM.";
         }
 
         if ((mail.User.Length > 0) != (mail.PasswordFile.Length > 0) || (mail.PasswordFile.Length > 0 && !File.Exists(mail.PasswordFile)))

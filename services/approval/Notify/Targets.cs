@@ -8,8 +8,10 @@ public sealed record Delivery(string? Error)
     public bool Final { get; init; }
     /// <summary>What the receiver asked for, or null.</summary>
     public TimeSpan? RetryAfter { get; init; }
-    /// <summary>Where the message has several recipients, each of which gets one of its own: their addresses.</summary>
-    public IReadOnlyList<string> Recipients { get; init; } = [];
+    /// <summary>Where each recipient gets a message of their own: their addresses, of nobody where there are none. Null where it was told at once.</summary>
+    public IReadOnlyList<string>? Recipients { get; init; }
+    /// <summary>Recipients beyond those: too many for one message.</summary>
+    public int LeftOut { get; init; }
 
     /// <summary>It was delivered.</summary>
     public static Delivery Done { get; } = new((string?)null);
@@ -52,14 +54,17 @@ public interface INotificationReports
     /// <summary>A message was given up.</summary>
     ValueTask DeadAsync(QueuedNotification message, string error);
 
-    /// <summary>A message could not be taken, since too many wait.</summary>
-    ValueTask DroppedAsync(string target, Notification notification);
+    /// <summary>Somebody isn't told.</summary>
+    /// <param name="target">Name of the target.</param>
+    /// <param name="notification">Of what.</param>
+    /// <param name="reason">Why, without a name or an address.</param>
+    ValueTask DroppedAsync(string target, Notification notification, string reason);
 }
 
 /// <summary>Finds addresses of approvers.</summary>
 public interface IApproverAddresses
 {
-    /// <summary>E-mail addresses of members of some groups, without the requester's.</summary>
+    /// <summary>E-mail addresses of those who can decide for some groups: enrolled persons who are members now, and aren't the requester in any guise.</summary>
     /// <exception cref="Platform.Ports.PortUnavailableException">Policy or identity can't be asked.</exception>
     ValueTask<IReadOnlyList<string>> OfAsync(IReadOnlyCollection<string> groups, NotifiedPerson requester, CancellationToken cancellation);
 }

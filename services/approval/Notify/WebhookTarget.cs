@@ -130,7 +130,7 @@ public sealed class WebhookTarget : INotificationTarget, IDisposable
     private async ValueTask<Stream> ConnectAsync(SocketsHttpConnectionContext context, CancellationToken cancellation)
     {
         var host = context.DnsEndPoint.Host;
-        var addresses = await Dns.GetHostAddressesAsync(host, cancellation);
+        var addresses = IPAddress.TryParse(host, out var literal) ? [literal] : await Dns.GetHostAddressesAsync(host, cancellation);
         // The address that is checked is the one that is connected to: a name can't change its mind in between.
         var good = Array.FindAll(addresses, address => MayTell(address, NotifyOptionsCheck.IsLoopback(host), _options.PrivateNetwork));
         if (good.Length == 0)

@@ -158,6 +158,8 @@ public sealed record PersonView(string Id, string Name, bool Enrolled, bool Disa
     public IReadOnlyList<string> Groups { get; init; } = [];
     /// <summary>Persons that look like the same human and about whom nobody has decided.</summary>
     public IReadOnlyList<string> Suspected { get; init; } = [];
+    /// <summary>E-mail address of the latest login at a provider that named one; told to the approval service alone, which mails. Null where none is known.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] public string? Mail { get; init; }
 }
 
 /// <summary>

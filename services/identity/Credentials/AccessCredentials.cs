@@ -80,7 +80,7 @@ public sealed class AccessCredentials(IStateStore store, PersonDirectory persons
 
         var person = await persons.GetAsync(ask.ServiceAccount ?? caller.Person, cancellation);
         var isOwn = ask.ServiceAccount is null || ask.ServiceAccount == caller.Person;
-        if (!isOwn && (person.Kind != PersonKinds.Service || !(await persons.OwnersAsync(person, cancellation)).Contains(caller.Person)))
+        if (!isOwn && (person.Kind != PersonKinds.Service || !await persons.MayActForAsync(person, caller.Person, cancellation)))
         {
             throw new IdentityException(403, "not-the-owner", "Only an owner of a service account can make credentials for it.");
         }
@@ -189,6 +189,21 @@ public sealed class AccessCredentials(IStateStore store, PersonDirectory persons
             if ((credential.Person == person || credential.CreatedBy == person) && credential.ExpiresAt > time.GetUtcNow())
             {
                 await RevokeAsync(credential, cancellation);
+            }
+        }
+    }
+
+    /// <summary>Takes back what was made for a service account by somebody who no longer owns it. Doing it twice changes nothing.</summary>
+    public async ValueTask RevokeDisownedAsync(string account, CancellationToken cancellation)
+    {
+        var owners = await persons.OwnersAsync(await persons.GetAsync(account, cancellation), cancellation);
+        await foreach (var (_, credential) in _byName.ListAsync(cancellation))
+        {
+            if (credential.Person == account && credential.RevokedAt is null && credential.ExpiresAt > time.GetUtcNow() && !owners.Contains(credential.CreatedBy, StringComparer.Ordinal))
+            {
+                await RevokeAsync(credential, cancellation);
+                await audit.RecordAsync(
+                    "credential.revoked", "", "", credential.Id, cancellation, details: new Dictionary<string, string> { ["person"] = account, ["reason"] = "its maker no longer owns the account" });
             }
         }
     }

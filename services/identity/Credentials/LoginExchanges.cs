@@ -130,13 +130,7 @@ public sealed class MockSecret(Func<CancellationToken, ValueTask<byte[]>> make)
     private byte[]? _secret;
 
     /// <summary>The one that replicas share in their store: the first makes it.</summary>
-    public static MockSecret Shared(IStateStore store) => new(async cancellation =>
-    {
-        const string Collection = "secrets";
-        const string Key = "native-login-mock";
-        await store.TrySaveAsync(Collection, Key, System.Security.Cryptography.RandomNumberGenerator.GetBytes(32), null, cancellation);
-        return (await store.GetAsync(Collection, Key, cancellation) ?? throw new PortUnavailableException("the store forgets what it was given")).Value.ToArray();
-    });
+    public static MockSecret Shared(IStateStore store) => new(cancellation => SharedSecrets.GetAsync(store, "native-login-mock", cancellation));
 
     /// <summary>The secret.</summary>
     public async ValueTask<byte[]> GetAsync(CancellationToken cancellation)

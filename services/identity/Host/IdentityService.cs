@@ -39,6 +39,7 @@ public static class IdentityService
         services.AddSingleton<Beacon>();
         services.AddSingleton<RemovalReviews>();
         services.AddSingleton<TrustedKeySet>();
+        services.AddSingleton<ControlTermsInForce>();
         services.AddSingleton<PersonLifecycle>();
         services.AddSingleton<ControlRequests>();
         services.AddSingleton(provider => new BusSubscription(
@@ -109,10 +110,11 @@ public static class IdentityService
     private static void AddFederation(IServiceCollection services, IdentityOptions options)
     {
         services.AddSingleton(provider => new ProviderMetadata(options.Provider.Issuer, ProviderMetadata.CreateClient(), Time(provider)));
+        services.AddSingleton(provider => new LoginCookieSecret(State(provider)));
         services.AddSingleton(provider => new IdTokens(options.Provider, provider.GetRequiredService<ProviderMetadata>(), Time(provider)));
         services.AddSingleton(provider => new BrowserLogin(
             options.Provider, provider.GetRequiredService<ProviderMetadata>(), provider.GetRequiredService<IdTokens>(), ProviderMetadata.CreateClient(),
-            new KeyedProtection(Key(provider).DeriveSecret("login cookies")), Time(provider)));
+            new KeyedProtection(provider.GetRequiredService<LoginCookieSecret>().Value), Time(provider)));
     }
 
     /// <summary>Secret behind the salts of unknown user names: kept, so that a salt doesn't change with a restart and give an unknown name away.</summary>

@@ -36,18 +36,20 @@ internal sealed class Beacon([FromKeyedServices(AppIds.Identity)] SigningKey key
 /// <summary>What identity does by itself: bootstrap at start, the beacon every 2 s, open changes, left-over audit events, forgetting.</summary>
 internal sealed partial class IdentityWork(
     Bootstrap bootstrap, PersonDirectory persons, RevocationFeed revocations, Beacon beacon, ControlRequests changes, RemovalReviews reviews, TrustedKeySet trustedKeys,
-    AuditTrail audit, IEventBus bus,
+    ControlTermsInForce terms, AuditTrail audit, IEventBus bus, LoginCookieSecret cookies,
     AccessCredentials credentials, AccessTokens tokens, ILoginExchanges exchanges, LoginCodes codes, IdentityReadiness readiness, TimeProvider time, ILogger<IdentityWork> logger) : BackgroundService
 {
     private static readonly TimeSpan BeaconPeriod = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan PollPeriod = TimeSpan.FromSeconds(3);
     private static readonly TimeSpan LoginPrunePeriod = TimeSpan.FromMinutes(1);
     private static readonly TimeSpan KeysPeriod = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan TermsPeriod = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan PrunePeriod = TimeSpan.FromHours(1);
 
     public override async Task StartAsync(CancellationToken cancellationToken)
     {
         await revocations.CatchUpAsync(cancellationToken);
+        await cookies.LoadAsync(cancellationToken);
         switch (await bootstrap.StartAsync(cancellationToken))
         {
             case BootstrapStart.Waiting:
@@ -75,6 +77,7 @@ internal sealed partial class IdentityWork(
         RepeatAsync(BeaconPeriod, "beacon", PublishBeaconAsync, stoppingToken),
         RepeatAsync(PollPeriod, "changes", FollowAsync, stoppingToken),
         RepeatAsync(KeysPeriod, "keys", trustedKeys.LookAsync, stoppingToken),
+        RepeatAsync(TermsPeriod, "terms", terms.LookAsync, stoppingToken),
         RepeatAsync(PrunePeriod, "prune", PruneAsync, stoppingToken),
         RepeatAsync(LoginPrunePeriod, "login prune", PruneLoginsAsync, stoppingToken));
 

@@ -5,8 +5,8 @@ using Microsoft.AspNetCore.DataProtection;
 namespace Countersign.Identity.Host;
 
 /// <summary>
-/// Protects what browsers carry for us by a key that is derived from identity's signing key (AES-256-GCM): what one replica has given out, any other can read, and
-/// nothing must be stored for it.
+/// Protects what browsers carry for us by a secret that the replicas of identity share (AES-256-GCM): what one has given out, any other can read, and nothing must be
+/// stored for it.
 /// </summary>
 internal sealed class KeyedProtection(byte[] key) : IDataProtector
 {

@@ -67,6 +67,11 @@ internal static class PersonRoutes
             var (change, text) = await keys.ProposeAsync(cancellation);
             return Results.Accepted(value: await changes.AskAsync(Person(context), context.GetCaller().Token, change, Reason(ask?.Reason), cancellation, text));
         });
+        own.MapGet("/removals", async (HttpContext context, PersonLifecycle lifecycle, RemovalReviews reviews, CancellationToken cancellation) =>
+        {
+            await lifecycle.RequireEnrolledAsync(Person(context), cancellation);
+            return await reviews.ListAsync(cancellation);
+        });
         own.MapPost("/service-accounts", AddServiceAccountAsync);
         own.MapPost("/service-accounts/{id}/owners", SetOwnersAsync);
 
@@ -75,9 +80,11 @@ internal static class PersonRoutes
             AppIds.Identity, Callers.Persons | Callers.Services, AppIds.Approval, AppIds.Policy, AppIds.Recorder, AppIds.Proxy);
     }
 
-    private static async Task<IReadOnlyList<PersonView>> ListAsync(HttpContext context, PersonDirectory persons, CancellationToken cancellation)
+    private static async Task<IReadOnlyList<PersonView>> ListAsync(bool? enrolled, HttpContext context, PersonDirectory persons, CancellationToken cancellation)
     {
-        var all = await persons.ListAsync(cancellation);
+        var found = (await persons.ListAsync(cancellation)).Where(person => enrolled is not { } wanted || (person is { Enrolled: true, Disabled: false }) == wanted);
+        // Addresses are for whoever sends mail, and for nobody else.
+        List<PersonView> all = [.. context.GetCaller().Service == AppIds.Approval ? found : found.Select(person => person with { Mail = null })];
         if (context.GetCaller().Person is not { } caller)
         {
             return all;
@@ -180,7 +187,7 @@ internal static class PersonRoutes
             throw new IdentityException(409, "change-impossible", "Only a service account that isn't disabled has owners.");
         }
 
-        if (!(await persons.OwnersAsync(account, cancellation)).Contains(Person(context).Person))
+        if (!await persons.MayActForAsync(account, Person(context).Person, cancellation))
         {
             await lifecycle.RequireEnrolledAsync(Person(context), cancellation);
         }

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Security.Cryptography.X509Certificates;
+using Countersign.Platform.Hosting;
 using Countersign.Proxy.Host.ControlPlane;
 using Countersign.Proxy.Host.Tls;
 using Countersign.Proxy.Path;
@@ -19,7 +20,7 @@ namespace Countersign.Proxy.Host;
 internal sealed class ProxyListener(
     IOptions<ProxyOptions> options, GatewayCertificate certificate, INativeLogins logins, IConnections connections, ISessionAdmission admission,
     SqlParser parser, PostgresCatalogs catalogs, IDecider decider, IApprovals approvals, RunningGrants running, Spool spool, ISessionRecorder recorder, SessionRegistry sessions, IBundleSource bundles,
-    IFreshness freshness, TimeProvider clock, ILogger<PostgresListener> logger) : IHostedLifecycleService, IAsyncDisposable
+    IFreshness freshness, Stopping stopping, TimeProvider clock, ILogger<PostgresListener> logger) : IHostedLifecycleService, IAsyncDisposable
 {
     private readonly ProxyOptions _options = options.Value;
     private PostgresListener? _postgres;
@@ -73,6 +74,8 @@ internal sealed class ProxyListener(
     /// <summary>Drains before anything stops: what runs still needs its record, and in one process the other services are behind the same web server.</summary>
     public async Task StoppingAsync(CancellationToken cancellationToken)
     {
+        // Until balancers have turned away, new sessions are taken.
+        await stopping.WaitAsync().ConfigureAwait(false);
         sessions.Drain();
         if (_postgres is { } postgres)
         {

@@ -63,6 +63,12 @@ public interface IOperationPeer
     /// <summary>Before step 4, only where approval is required: everything the digest covers, with the context read from the target now.</summary>
     ValueTask<OperationIdentity> IdentifyAsync(Operation operation, CancellationToken cancellation);
 
+    /// <summary>
+    /// Before an access window lets an operation pass, which no digest covers: whether the session, read from the target now, still means by an operation what
+    /// it meant when it began, as the login it was made with.
+    /// </summary>
+    ValueTask<bool> IsInOwnContextAsync(Operation operation, CancellationToken cancellation);
+
     /// <summary>Whether a transaction block is open at the target, and its earlier statements.</summary>
     TransactionView Transaction { get; }
 

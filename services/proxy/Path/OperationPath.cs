@@ -42,7 +42,7 @@ public sealed class OperationPath(IDecider decider, IApprovals approvals, TimePr
         if (decision.Outcome == Outcome.RequireApproval)
         {
             var hold = new HoldRun(session, approvals, decider, clock);
-            grant = await hold.InWindowAsync(operation, understood, decision, cancellation).ConfigureAwait(false);
+            grant = await hold.InWindowAsync(operation, understood, decision, peer, cancellation).ConfigureAwait(false);
             if (grant is null)
             {
                 // 4 Hold: the client is told and kept alive; the request outlives the wait.

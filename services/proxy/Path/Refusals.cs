@@ -41,7 +41,7 @@ internal static class Refusals
         {
             RequestState.Denied when denial is not null => new(
                 RefusalReason.Approval,
-                denial.Comment.Length > 0 ? $"{denial.Name} denied {request.Id}: {denial.Comment}" : $"{denial.Name} denied {request.Id}.",
+                denial.Comment.Length > 0 ? $"{denial.Name} denied {request.Id}: {Within(denial.Comment)}" : $"{denial.Name} denied {request.Id}.",
                 "Nothing was run."),
             RequestState.Expired => new(RefusalReason.Approval, $"{request.Id} expired before it was used.", AskAgain),
             RequestState.Cancelled => new(RefusalReason.Cancelled, $"{request.Id} was withdrawn.", "Nothing was run."),
@@ -50,6 +50,9 @@ internal static class Refusals
             _ => new(RefusalReason.Approval, $"{request.Id} was not approved.", AskAgain),
         };
     }
+
+    // Indented, so that no line of a comment looks like one of ours.
+    private static string Within(string text) => text.Replace("\n", "\n    ", StringComparison.Ordinal);
 
     private static string Text(Decision decision) => decision.Message.Length > 0 ? decision.Message : "Held by policy.";
 }

@@ -40,6 +40,9 @@ public sealed record PostgresServices
     public required ISessionRecorder Recorder { get; init; }
     /// <summary>Clock.</summary>
     public TimeProvider Clock { get; init; } = TimeProvider.System;
+
+    /// <summary>Bounds previews over all sessions and requests ahead of time.</summary>
+    internal Impact.PreviewLimits Previews { get; } = new();
 }
 
 /// <summary>Accepts PostgreSQL clients. Nothing that one of them does holds up the next: everything behind accept runs on its own, bounded in number and time.</summary>
@@ -54,7 +57,6 @@ public sealed class PostgresListener : IAsyncDisposable
     private readonly ConcurrentDictionary<int, PostgresSession> _sessions = new();
     private readonly ConcurrentDictionary<IPAddress, int> _addresses = new();
     private readonly ConcurrentDictionary<Task, byte> _running = new();
-    private readonly SemaphoreSlim _previews = new(4, 4);
     private int _connections;
     private int _handshakes;
     private Task _accepting = Task.CompletedTask;
@@ -114,7 +116,6 @@ public sealed class PostgresListener : IAsyncDisposable
     {
         await StopAsync().ConfigureAwait(false);
         _stopping.Dispose();
-        _previews.Dispose();
     }
 
     private Task<Task> WaitForEndAsync(TimeSpan limit) => Task.WhenAny(Task.WhenAll(_running.Keys), Task.Delay(limit));
@@ -367,7 +368,7 @@ public sealed class PostgresListener : IAsyncDisposable
                 Writer = new ClientWriter(connection.Transport),
                 Target = target,
                 Masks = masks,
-                Impact = new Impact.ImpactPreview(access, database, _services.Parser, recording.RecordGateway, _previews),
+                Impact = new Impact.ImpactPreview(access, database, _services.Parser, recording.RecordGateway, _services.Previews, pathSession.Claims.Person, _services.Clock),
                 ApplicationName = settings.ApplicationName,
                 Ending = ending.Token,
             };

@@ -426,6 +426,10 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
     }
 
     /// <inheritdoc/>
+    public async ValueTask<bool> IsInOwnContextAsync(Operation operation, CancellationToken cancellation) =>
+        texts.IsOwnContext(await ReadContextAsync().ConfigureAwait(false));
+
+    /// <inheritdoc/>
     public TransactionView Transaction => _pipeline.BlockOpen || (_pipeline.ImplicitOpen && _current?.Pending is null)
         ? new TransactionView(true, _pipeline.TransactionStatements())
         : TransactionView.None;

@@ -1,3 +1,5 @@
+using System.Security.Cryptography;
+using System.Text;
 using System.Text.Json;
 using Countersign.Platform.Hosting;
 using Countersign.Platform.Ports;
@@ -67,7 +69,7 @@ public static class RecorderService
 }
 
 /// <summary>Audit events of the services, from the bus into the log.</summary>
-internal sealed partial class AuditIntake(LogHost host, RecorderMetrics metrics, ILogger<AuditIntake> logger)
+internal sealed partial class AuditIntake(LogHost host, RecorderMetrics metrics, TimeProvider clock, ILogger<AuditIntake> logger)
 {
     private const int MaxLength = 256 * 1024;
 
@@ -95,9 +97,38 @@ internal sealed partial class AuditIntake(LogHost host, RecorderMetrics metrics,
             return;
         }
 
+        // A service says what it did itself, not what another one did, and doesn't use up the ids of another one's events. That it was tried is recorded.
+        if (received.Publisher is { } publisher && publisher != audit.Service)
+        {
+            LogForeign(received.Id, publisher, audit.Service.Length <= 32 ? audit.Service : "");
+            await host.Log.AppendEventAsync(Refused(audit, publisher), cancellation);
+            metrics.Taken(1, "foreign");
+            return;
+        }
+
         await host.Log.AppendEventAsync(audit, cancellation);
         metrics.Taken(1, "audit");
     }
+
+    private AuditEvent Refused(AuditEvent foreign, string publisher) => new()
+    {
+        Id = $"event-refused:{publisher}:{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes($"{foreign.Service}\n{foreign.Id}")))}",
+        Service = AppIds.Recorder,
+        Action = "event.refused",
+        At = clock.GetUtcNow(),
+        Subject = publisher,
+        Success = false,
+        Details = new Dictionary<string, string>
+        {
+            ["severity"] = "high",
+            ["service"] = foreign.Service,
+            ["event"] = foreign.Id,
+            ["action"] = foreign.Action.Length <= 128 ? foreign.Action : foreign.Action[..128],
+        },
+    };
+
+    [LoggerMessage(4012, LogLevel.Error, "Event {Id} on the audit topic is signed by {Publisher} and speaks of what {Service} did: it is not recorded, but that it was tried")]
+    private partial void LogForeign(string id, string publisher, string service);
 
     [LoggerMessage(4011, LogLevel.Error, "Event {Id} of type {Type} on the audit topic can't be read and is not recorded")]
     private partial void LogUnreadable(string id, string type);

@@ -22,7 +22,7 @@ public sealed class StolenTests(RunningCluster running)
         ("identity", "POST", "identity/v1/persons/per_x/enrolment"), ("identity", "POST", "identity/v1/persons/per_x/disable"), ("identity", "GET", "identity/v1/revocations?after=0"),
         ("identity", "GET", "identity/v1/dead-letters"),
         ("policy", "GET", "policy/v1/bundle"), ("policy", "POST", "policy/v1/changes"), ("policy", "POST", "policy/v1/check"), ("policy", "GET", "policy/v1/connections"),
-        ("policy", "GET", "policy/v1/approver-groups/dba"), ("policy", "POST", "policy/v1/dead-letters/replay?id=x"),
+        ("policy", "GET", "policy/v1/approver-groups/dba"), ("policy", "POST", "policy/v1/dead-letters/replay?id=x"), ("policy", "GET", "policy/v1/dead-letters/letter?id=x"),
         ("approval", "POST", "approval/v1/requests"), ("approval", "GET", "approval/v1/requests?filter=all"), ("approval", "GET", "approval/v1/requests/apr_x"),
         ("approval", "POST", "approval/v1/requests/apr_x/approve"), ("approval", "POST", "approval/v1/requests/apr_x/deny"), ("approval", "POST", "approval/v1/requests/apr_x/redeem"),
         ("approval", "POST", "approval/v1/requests/apr_x/withdraw"), ("approval", "POST", "approval/v1/requests/apr_x/revoke"), ("approval", "GET", "approval/v1/dead-letters"),
@@ -154,6 +154,31 @@ public sealed class StolenTests(RunningCluster running)
 
         using var asked = await http.PostAsJsonAsync("/v1.0/invoke/approval/method/approval/v1/requests", new { });
         Assert.DoesNotContain("ERR_DIRECT_INVOKE", await asked.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+    }
+
+    [Trait("group", "attacks")]
+    [Fact]
+    public async Task A_stolen_service_can_not_record_what_another_one_did()
+    {
+        using var key = KeyOf("proxy");
+        var ids = new Dictionary<string, string>();
+        foreach (var service in new[] { "identity", "proxy" })
+        {
+            var id = ids[service] = $"stolen-{Guid.NewGuid():N}";
+            var audit = Countersign.Recorder.Contracts.OcsfEvents.Write(new Countersign.Recorder.Contracts.AuditEvent
+            {
+                Id = id, Service = service, Action = "person.enrolled", At = DateTimeOffset.UtcNow, Person = "per_x", Name = "x", Subject = "per_x",
+            });
+            var happened = new Countersign.Platform.Ports.BusEvent("audit", id, "countersign.audit", audit);
+            var signature = key.Sign(TokenTypes.Event, new Countersign.Platform.Dapr.EventClaims("proxy", "audit", id, "countersign.audit", Countersign.Platform.Dapr.EventSignatures.Hash(audit)));
+            running.Cluster.Plane.PublishRaw("audit", Countersign.Platform.Dapr.EventEnvelope.Write(happened, "proxy", signature));
+        }
+
+        await Double.Until.TrueAsync(() => running.Cluster["recorder"].Tail(10_000).Any(line => line.Contains(ids["identity"], StringComparison.Ordinal)));
+        await Double.Until.TrueAsync(() => running.Cluster.Plane.PendingEvents == 0);
+        Assert.Contains(running.Cluster["recorder"].Tail(10_000), line => line.Contains(ids["identity"], StringComparison.Ordinal) && line.Contains("it is not recorded", StringComparison.Ordinal));
+        // Of itself it may speak.
+        Assert.DoesNotContain(running.Cluster["recorder"].Tail(10_000), line => line.Contains(ids["proxy"], StringComparison.Ordinal));
     }
 
     private SigningKey KeyOf(string app) => SigningKey.LoadOrCreate(Path.Combine(running.Cluster.DataOf(app == "proxy" ? "proxy-1" : app), "keys", app + ".key"));

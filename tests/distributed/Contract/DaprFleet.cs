@@ -52,6 +52,7 @@ internal sealed class DaprFleet : ISidecarFleet
     private readonly List<Process> _processes = [];
     private readonly Dictionary<string, (int Http, string Token)> _sidecars = [];
     private readonly Dictionary<string, Process> _sidecarProcesses = [];
+    private readonly Dictionary<string, (Process Process, Func<Process> Again, int Health)> _control = [];
     private PostgresServer _postgres = null!;
     private int _sentry, _placement, _scheduler;
 
@@ -95,7 +96,7 @@ internal sealed class DaprFleet : ISidecarFleet
             $"--dapr-internal-grpc-port={SidecarRuntime.FreePort()}", "--dapr-internal-grpc-listen-address=127.0.0.1", "--dapr-listen-addresses=127.0.0.1", $"--metrics-port={SidecarRuntime.FreePort()}",
             "--metrics-listen-address=127.0.0.1", $"--profile-port={SidecarRuntime.FreePort()}", $"--placement-host-address=127.0.0.1:{_placement}", $"--scheduler-host-address=127.0.0.1:{_scheduler}",
             "--enable-mtls=true", $"--sentry-address=127.0.0.1:{_sentry}", "--control-plane-trust-domain=countersign", "--control-plane-namespace=default", $"--resources-path={Path.Combine(_folder, "resources")}",
-            $"--config={config}", "--enable-app-health-check=true", "--app-health-check-path=/health/live", "--app-health-probe-interval=1", "--app-health-threshold=1", "--max-body-size=4Mi", "--read-buffer-size=16Ki",
+            $"--config={config}", "--enable-app-health-check=true", "--app-health-check-path=/health/live", "--app-health-probe-interval=1", "--app-health-threshold=1", "--max-body-size=64Mi", "--read-buffer-size=16Ki",
         ],
         new()
         {
@@ -154,7 +155,8 @@ internal sealed class DaprFleet : ISidecarFleet
 
         var redis = SidecarRuntime.FreePort();
         Start("redis-server", "redis", ["--bind", "127.0.0.1", "--port", redis.ToString(CultureInfo.InvariantCulture), "--save", "", "--dir", _folder], []);
-        var issuer = Directory.CreateDirectory(Path.Combine(_folder, "issuer")).FullName;
+        var issuer = Directory.CreateDirectory(Path.Combine(_folder, "issuer"), UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute).FullName;
+        await SentryAuthority.WriteAsync(issuer);
         await WriteResourcesAsync(redis);
 
         (_sentry, _placement, _scheduler) = (SidecarRuntime.FreePort(), SidecarRuntime.FreePort(), SidecarRuntime.FreePort());
@@ -165,24 +167,44 @@ internal sealed class DaprFleet : ISidecarFleet
             $"--metrics-port={SidecarRuntime.FreePort()}", "--metrics-listen-address=127.0.0.1",
         ], []);
         await HealthyAsync(sentryHealth, "/healthz");
-        await Until.TrueAsync(() => File.Exists(Path.Combine(issuer, "ca.crt")), 60);
         string[] trust = ["--tls-enabled=true", $"--sentry-address=127.0.0.1:{_sentry}", $"--trust-anchors-file={Path.Combine(issuer, "ca.crt")}", "--trust-domain=countersign"];
         var placementHealth = SidecarRuntime.FreePort();
-        Start("placement", "placement",
+        Control("placement", placementHealth,
         [
             "--id=p0", "--listen-address=127.0.0.1", $"--port={_placement}", $"--initial-cluster=p0=127.0.0.1:{SidecarRuntime.FreePort()}", $"--healthz-port={placementHealth}",
             "--healthz-listen-address=127.0.0.1", $"--metrics-port={SidecarRuntime.FreePort()}", "--metrics-listen-address=127.0.0.1", .. trust,
-        ], []);
+        ]);
         var schedulerHealth = SidecarRuntime.FreePort();
         var etcd = Directory.CreateDirectory(Path.Combine(_folder, "scheduler"), UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute).FullName;
-        Start("scheduler", "scheduler",
+        Control("scheduler", schedulerHealth,
         [
             "--id=dapr-scheduler-server-0", "--listen-address=127.0.0.1", $"--port={_scheduler}", $"--override-broadcast-host-port=127.0.0.1:{_scheduler}", $"--healthz-port={schedulerHealth}",
             "--healthz-listen-address=127.0.0.1", $"--metrics-port={SidecarRuntime.FreePort()}", "--metrics-listen-address=127.0.0.1", $"--etcd-data-dir={etcd}", $"--etcd-client-port={SidecarRuntime.FreePort()}",
             $"--etcd-initial-cluster=dapr-scheduler-server-0=https://127.0.0.1:{SidecarRuntime.FreePort()}", $"--identity-directory-write={Path.Combine(_folder, "tls")}", .. trust,
-        ], []);
+        ]);
         await HealthyAsync(placementHealth, "/healthz");
         await HealthyAsync(schedulerHealth, "/healthz");
+    }
+
+    /// <summary>Kills a part of the control plane: <c>placement</c> or <c>scheduler</c>.</summary>
+    public async Task KillAsync(string name)
+    {
+        _control[name].Process.Kill();
+        await _control[name].Process.WaitForExitAsync();
+    }
+
+    /// <summary>Starts it again, with what it had.</summary>
+    public async Task StartAgainAsync(string name)
+    {
+        var part = _control[name];
+        _control[name] = part with { Process = part.Again() };
+        await HealthyAsync(part.Health, "/healthz");
+    }
+
+    private void Control(string name, int health, IReadOnlyList<string> arguments)
+    {
+        Process Again() => Start(name, name, arguments, []);
+        _control[name] = (Again(), Again, health);
     }
 
     private async Task WriteResourcesAsync(int redis)

@@ -34,6 +34,7 @@ internal sealed class DaprHost : IAsyncDisposable
         builder.Configuration.AddInMemoryCollection(new Dictionary<string, string?>
         {
             ["Countersign:Platform"] = "Dapr",
+            ["Countersign:StopDelay"] = "00:00:00",
             ["Countersign:Trust:Directory"] = Path.Combine(folder, "trust"),
             ["Countersign:Dapr:HttpEndpoint"] = $"http://127.0.0.1:{httpPort}",
             ["Countersign:Dapr:GrpcEndpoint"] = $"http://127.0.0.1:{grpcPort}",

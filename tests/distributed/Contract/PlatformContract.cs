@@ -65,14 +65,19 @@ public abstract class PlatformContract
         await Until.TrueAsync(async () => (await letters.ListAsync(Ending)).Count == 1, seconds: 60);
         var letter = Assert.Single(await letters.ListAsync(Ending));
         Assert.Equal((AppIds.Policy, "bad", "t"), (letter.Subscriber, letter.Event.Id, letter.Event.Type));
-        Assert.NotNull(await letters.ReplayAsync(letter.Id, Ending));
+        Assert.Equal("{\"n\":1}", Encoding.UTF8.GetString((await letters.FindAsync(AppIds.Policy, letter.Id, Ending))!.Event.Data.Span));
+        // It is policy's and nobody else's.
+        Assert.Null(await letters.FindAsync(AppIds.Identity, letter.Id, Ending));
+        Assert.False(await letters.DiscardAsync(AppIds.Identity, letter.Id, Ending));
+        await Assert.ThrowsAsync<KeyNotFoundException>(async () => await letters.ReplayAsync(AppIds.Identity, letter.Id, Ending));
+        Assert.NotNull(await letters.ReplayAsync(AppIds.Policy, letter.Id, Ending));
         Assert.Single(await letters.ListAsync(Ending));
         Volatile.Write(ref broken, false);
-        Assert.Null(await letters.ReplayAsync(letter.Id, Ending));
+        Assert.Null(await letters.ReplayAsync(AppIds.Policy, letter.Id, Ending));
         Assert.Empty(await letters.ListAsync(Ending));
         Assert.Contains("bad", got);
-        await Assert.ThrowsAsync<KeyNotFoundException>(async () => await letters.ReplayAsync(letter.Id, Ending));
-        Assert.False(await letters.DiscardAsync(letter.Id, Ending));
+        await Assert.ThrowsAsync<KeyNotFoundException>(async () => await letters.ReplayAsync(AppIds.Policy, letter.Id, Ending));
+        Assert.False(await letters.DiscardAsync(AppIds.Policy, letter.Id, Ending));
     }
 
     [Fact]

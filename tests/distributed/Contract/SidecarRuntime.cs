@@ -20,7 +20,8 @@ internal sealed class DoubleFleet(PlaneOptions options) : ISidecarFleet
 {
     private readonly Dictionary<string, Sidecar> _sidecars = new(StringComparer.Ordinal);
 
-    public static PlaneOptions Quick { get; } = new()
+    // Made anew each time: faults and outages are switched by tests.
+    public static PlaneOptions Quick => new()
     {
         RetryPause = TimeSpan.FromMilliseconds(50),
         ProbeInterval = TimeSpan.FromMilliseconds(30),
@@ -51,6 +52,7 @@ internal sealed class DoubleFleet(PlaneOptions options) : ISidecarFleet
             HealthPath = "/health/live",
             Configuration = configuration,
             ReadBuffer = 16 * 1024,
+            MaxBody = 64 * 1024 * 1024,
         }));
     }
 

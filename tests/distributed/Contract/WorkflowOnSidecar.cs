@@ -17,6 +17,9 @@ internal sealed class ActorRuntime(ISidecarFleet fleet, ContractWorld world, Wor
 
     public IWorkflowHost Workflows => _host!.App.Services.GetRequiredService<IWorkflowHost>();
 
+    /// <summary>What the process has.</summary>
+    public IServiceProvider Services => _host!.App.Services;
+
     public async Task StartAsync()
     {
         var (port, http, grpc) = (SidecarRuntime.FreePort(), SidecarRuntime.FreePort(), SidecarRuntime.FreePort());

@@ -83,13 +83,23 @@ internal static class Until
 {
     public static async Task TrueAsync(Func<bool> condition, int seconds = 30) => await TrueAsync(() => Task.FromResult(condition()), seconds);
 
-    public static async Task TrueAsync(Func<Task<bool>> condition, int seconds = 30)
+    /// <param name="condition">What must become true.</param>
+    /// <param name="seconds">Longest wait.</param>
+    /// <param name="problem">Says what is missing, where it doesn't.</param>
+    public static async Task TrueAsync(Func<Task<bool>> condition, int seconds = 30, Func<string>? problem = null)
     {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
         limit.CancelAfter(TimeSpan.FromSeconds(seconds));
-        while (!await condition())
+        try
         {
-            await Task.Delay(15, limit.Token);
+            while (!await condition())
+            {
+                await Task.Delay(15, limit.Token);
+            }
+        }
+        catch (OperationCanceledException) when (problem is not null && !TestContext.Current.CancellationToken.IsCancellationRequested)
+        {
+            throw new TimeoutException(problem());
         }
     }
 }

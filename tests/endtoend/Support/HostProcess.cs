@@ -21,8 +21,8 @@ public sealed class HostProcess(string folder, IReadOnlyDictionary<string, strin
         return long.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture) * 1024;
     }
 
-    /// <summary>Starts it and waits until it is ready.</summary>
-    public async Task StartAsync()
+    /// <summary>Starts it and waits until it is ready, or says another thing of its health.</summary>
+    public async Task StartAsync(string health = "health/ready")
     {
         // A shell in between for the log, and so that a file size limit comes as an error (EFBIG) and not as a signal.
         var start = new ProcessStartInfo("/bin/sh") { WorkingDirectory = folder };
@@ -44,7 +44,7 @@ public sealed class HostProcess(string folder, IReadOnlyDictionary<string, strin
 
             try
             {
-                using var answer = await http.GetAsync("health/ready");
+                using var answer = await http.GetAsync(health);
                 return answer.IsSuccessStatusCode;
             }
             catch (HttpRequestException)

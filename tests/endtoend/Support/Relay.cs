@@ -29,6 +29,15 @@ public sealed class Relay : IAsyncDisposable
     /// <summary>Answers instead of the service; null to pass the call on.</summary>
     public Func<string, string?>? Forge { get; set; }
 
+    /// <summary>Changes an answer of the service: path and body in, the body to send out, or null to pass it on as it is.</summary>
+    public Func<string, string, string?>? Rewrite { get; set; }
+
+    /// <summary>Runs before a call is passed on: method and path.</summary>
+    public Func<string, Task>? Before { get; set; }
+
+    /// <summary>Runs when the service has answered, before the caller hears of it: method and path.</summary>
+    public Func<string, Task>? After { get; set; }
+
     /// <summary>How many answers were forged.</summary>
     public int Forged { get; private set; }
 
@@ -74,7 +83,9 @@ public sealed class Relay : IAsyncDisposable
             }
             else
             {
-                await PassAsync(context);
+                var call = $"{context.Request.HttpMethod} {context.Request.Url!.AbsolutePath}";
+                await (Before?.Invoke(call) ?? Task.CompletedTask);
+                await PassAsync(context, call);
             }
 
             context.Response.Close();
@@ -86,7 +97,7 @@ public sealed class Relay : IAsyncDisposable
         }
     }
 
-    private async Task PassAsync(HttpListenerContext context)
+    private async Task PassAsync(HttpListenerContext context, string call)
     {
         using var request = new HttpRequestMessage(new HttpMethod(context.Request.HttpMethod), new Uri(_target, context.Request.Url!.PathAndQuery));
         if (context.Request.HasEntityBody)
@@ -105,7 +116,20 @@ public sealed class Relay : IAsyncDisposable
         using var answer = await _http.SendAsync(request);
         context.Response.StatusCode = (int)answer.StatusCode;
         context.Response.ContentType = answer.Content.Headers.ContentType?.ToString();
+        foreach (var header in answer.Headers.Where(header => header.Key is not ("Transfer-Encoding" or "Connection" or "Server" or "Date" or "Keep-Alive")))
+        {
+            // The signature of an answer is one of them.
+            context.Response.Headers[header.Key] = string.Join(", ", header.Value);
+        }
+
         var bytes = await answer.Content.ReadAsByteArrayAsync();
+        await (After?.Invoke(call) ?? Task.CompletedTask);
+        if (Rewrite?.Invoke(context.Request.Url!.AbsolutePath, System.Text.Encoding.UTF8.GetString(bytes)) is { } rewritten)
+        {
+            Forged++;
+            bytes = System.Text.Encoding.UTF8.GetBytes(rewritten);
+        }
+
         context.Response.ContentLength64 = bytes.Length;
         await context.Response.OutputStream.WriteAsync(bytes);
     }

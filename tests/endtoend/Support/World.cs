@@ -4,9 +4,11 @@ using System.Text.Json;
 using Countersign.Approval.Contracts;
 using Countersign.Fakes.Postgres;
 using Countersign.Identity.Contracts;
+using Countersign.Platform.Tokens;
 using Countersign.Policy.Contracts;
 using Countersign.Policy.Contracts.Sealing;
 using Countersign.Recorder.Contracts;
+using Countersign.Recorder.Verify;
 using Npgsql;
 
 namespace Countersign.EndToEnd.Tests.Support;
@@ -43,6 +45,8 @@ public abstract class Scenario(World world) : IAsyncLifetime
         GC.SuppressFinalize(this);
         World.RecorderRelay.IsDown = false;
         World.PolicyRelay.Forge = null;
+        World.ApprovalRelay.Rewrite = null;
+        World.ApprovalRelay.Before = World.ApprovalRelay.After = World.RecorderRelay.Before = null;
         if (TestContext.Current.TestState?.Result == TestResult.Failed)
         {
             // Whatever it left behind is not the next one's trouble.
@@ -77,6 +81,9 @@ public class World : IAsyncLifetime
 
     /// <summary>What the proxy takes for the policy service.</summary>
     public Relay PolicyRelay { get; private set; } = null!;
+
+    /// <summary>What the others take for the approval service.</summary>
+    public Relay ApprovalRelay { get; private set; } = null!;
 
     /// <summary>What the proxy takes for the recorder.</summary>
     public Relay RecorderRelay { get; private set; } = null!;
@@ -131,6 +138,7 @@ public class World : IAsyncLifetime
         {
             await Host.DisposeAsync();
             await PolicyRelay.DisposeAsync();
+            await ApprovalRelay.DisposeAsync();
             await RecorderRelay.DisposeAsync();
         }
 
@@ -227,6 +235,42 @@ public class World : IAsyncLifetime
     public Task<OperationView> RecordedAsync(string text, Func<OperationView, bool> fits) => Until.NotNullAsync($"a record of {text}", async () =>
         (await Bob.GetAsync<List<OperationView>>($"recorder/v1/operations?text={Uri.EscapeDataString(text)}")).FirstOrDefault(fits));
 
+    /// <summary>Verifies all evidence that there is.</summary>
+    public async Task VerifyAsync()
+    {
+        using var http = Http();
+        var key = (await http.GetStringAsync("recorder/v1/key")).Trim();
+        using var export = new MemoryStream(System.Text.Encoding.UTF8.GetBytes(await ExportAsync()));
+        var report = await ExportVerifier.VerifyAsync(export, new VerifyOptions { Key = key }, TestContext.Current.CancellationToken);
+        Assert.True(report.Verified, string.Join('\n', report.Findings));
+        Assert.True(report.Summary.Entries > 0);
+    }
+
+    /// <summary>The whole evidence.</summary>
+    public async Task<string> ExportAsync() => (await Bob.CallAsync(HttpMethod.Get, "recorder/v1/export")).Body;
+
+    /// <summary>Waits until the evidence has an audit event of an action about a subject.</summary>
+    public Task AuditedAsync(string action, string subject) => Until.TrueAsync($"an audit event {action} about {subject}", async () =>
+        (await ExportAsync()).Split('\n').Any(line =>
+            line.Contains($"\"{action}\"", StringComparison.Ordinal) && line.Contains(subject, StringComparison.Ordinal)));
+
+    /// <summary>Signs with the key of a service that was broken into.</summary>
+    public string Sign<T>(string service, string type, T claims)
+    {
+        using var key = SigningKey.LoadOrCreate(Path.Combine(Data, "keys", $"{service}.key"));
+        return key.Sign(type, claims);
+    }
+
+    /// <summary>A service's own token.</summary>
+    /// <param name="from">App id of the service.</param>
+    /// <param name="to">App id of whom it is for.</param>
+    /// <param name="ahead">By how many seconds its clock differs.</param>
+    public string ServiceToken(string from, string to, int ahead = 0)
+    {
+        var now = DateTimeOffset.UtcNow.ToUnixTimeSeconds() + ahead;
+        return Sign(from, TokenTypes.Service, new ServiceTokenClaims(from, to, now, now + 60));
+    }
+
     /// <summary>Proposes a change of what is enforced as alice; bob approves; waits until the proxy enforces it.</summary>
     public async Task ChangeAsync(PolicyChangeRequest change)
     {
@@ -235,6 +279,18 @@ public class World : IAsyncLifetime
         await Until.TrueAsync("the change is active", async () => (await Alice.GetAsync<PolicyChangeView>($"policy/v1/changes/{asked.RequestId}")).State == "active");
         await Until.TrueAsync("the proxy enforces it", () => Task.FromResult(LogLines().Any(line => line.Contains($"Bundle {asked.Version} (", StringComparison.Ordinal))));
     }
+
+    /// <summary>
+    /// After beacons were forged that named the next version: a proxy takes no word of less any more, so policy must come to it. Whoever forges a higher one would
+    /// need to delete what the proxy has kept.
+    /// </summary>
+    public Task CatchUpAsync() => ChangeAsync(new PolicyChangeRequest
+    {
+        Documents = [new BundleDocument("caught-up", $"apiVersion: countersign/v1\nkind: Policy\nname: caught-up\ndescription: \"{Guid.NewGuid():N}\"\nrules:\n  - name: nothing\n    effect: deny\n    mode: shadow\n    when: {{writes: [\"*.ledger\"]}}\n")],
+    });
+
+    /// <summary>Version of the bundle that is in force.</summary>
+    public async Task<long> VersionAsync() => (await Bob.GetAsync<PolicyDocumentsInForce>("policy/v1/documents")).Version;
 
     /// <summary>Kills the host with SIGKILL, starts it again, and waits until the gateway lets sessions through.</summary>
     public async Task RestartAsync()
@@ -277,6 +333,7 @@ public class World : IAsyncLifetime
         var people = new[] { "alice", "bob", "carol", "dave", "alice2", "erin" }.Select(name => new Person(this, name, $"{name}-{Guid.NewGuid():N}")).ToArray();
         (Alice, Bob, Carol, Dave, Alice2, Erin) = (people[0], people[1], people[2], people[3], people[4], people[5]);
         PolicyRelay = new Relay(PostgresServer.FreePort(), Address);
+        ApprovalRelay = new Relay(PostgresServer.FreePort(), Address);
         RecorderRelay = new Relay(PostgresServer.FreePort(), Address);
         Host = new HostProcess(_folder, Environment(people), Address);
         await Host.StartAsync();
@@ -315,6 +372,7 @@ public class World : IAsyncLifetime
             ["Countersign__Proxy__Spool__SegmentBytes"] = "1048576",
             ["Countersign__Proxy__Spool__MaxBytes"] = "6291456",
             ["Countersign__Services__policy"] = PolicyRelay.Address.AbsoluteUri,
+            ["Countersign__Services__approval"] = ApprovalRelay.Address.AbsoluteUri,
             ["Countersign__Services__recorder"] = RecorderRelay.Address.AbsoluteUri,
             // Tests forge what policy answers; its true beacons come by event meanwhile.
             ["Countersign__Proxy__AskEvery"] = "00:00:02",

@@ -13,7 +13,10 @@ public sealed record FakeClusterOptions
     /// <summary>How many proxies.</summary>
     public int Proxies { get; init; } = 1;
 
-    /// <summary>How many instances of each other service; absent means one. More than one need a store that they share (<see cref="Settings"/>).</summary>
+    /// <summary>
+    /// How many instances of each other service; absent means one. More than one need a store that they share (<see cref="Settings"/>). With several of identity the
+    /// development issuer is a process of its own, <c>issuer</c>.
+    /// </summary>
     public IReadOnlyDictionary<string, int> Instances { get; init; } = new Dictionary<string, int>();
 
     /// <summary>Accounts at the development issuer.</summary>
@@ -23,7 +26,7 @@ public sealed record FakeClusterOptions
     public Func<string, string, IEnumerable<KeyValuePair<string, string>>> Settings { get; init; } = (_, _) => [];
 
     /// <summary>Faults and timing of the sidecars.</summary>
-    public PlaneOptions Plane { get; init; } = new() { RetryPause = TimeSpan.FromMilliseconds(200), Inbound = new InboundRetry(TimeSpan.FromMilliseconds(500), 120) };
+    public PlaneOptions Plane { get; init; } = new() { RetryPause = TimeSpan.FromMilliseconds(200), InvokeRetries = 0, Inbound = new InboundRetry(TimeSpan.FromMilliseconds(500), 120) };
 }
 
 /// <summary>
@@ -32,7 +35,19 @@ public sealed record FakeClusterOptions
 /// </summary>
 public sealed class FakeCluster : IAsyncDisposable
 {
+    private const string Issuer = "issuer";
     private static readonly string[] Services = ["identity", "policy", "approval", "recorder", "proxy"];
+
+    // What replicas of a service share (docs/operations/storage.md): the first makes it.
+    private static readonly Dictionary<string, string[]> Shared = new()
+    {
+        ["identity"] = ["keys/identity.key"],
+        ["policy"] = ["keys/policy.key"],
+        ["approval"] = ["keys/approval.key"],
+        ["recorder"] = ["keys/recorder.key", "recorder/log.key"],
+        ["proxy"] = ["keys/proxy-group-default.key"],
+    };
+
     private readonly FakeClusterOptions _options;
     private readonly List<ServiceProcess> _processes = [];
     private readonly Dictionary<string, Sidecar.Sidecar> _sidecars = new(StringComparer.Ordinal);
@@ -62,6 +77,9 @@ public sealed class FakeCluster : IAsyncDisposable
 
     /// <summary>A process by its name: <c>identity</c>, <c>proxy-1</c>, <c>entrance</c>.</summary>
     public ServiceProcess this[string name] => _processes.Single(process => process.Name == name);
+
+    /// <summary>All processes of a service.</summary>
+    public IReadOnlyList<ServiceProcess> Of(string appId) => [.. _processes.Where(process => process.Environment.TryGetValue("countersign_app", out var app) && app == appId)];
 
     /// <summary>The sidecar of a process.</summary>
     public Sidecar.Sidecar SidecarOf(string name) => _sidecars[name];
@@ -136,6 +154,19 @@ public sealed class FakeCluster : IAsyncDisposable
     {
         var entrancePort = ServiceProcess.FreePort();
         var behind = new List<KeyValuePair<string, string>> { new("ASPNETCORE_ENVIRONMENT", "Development"), new("Countersign__Entrance__DevIssuer", "true") };
+        var issuerPort = CountOf("identity") > 1 ? ServiceProcess.FreePort() : entrancePort;
+        if (issuerPort != entrancePort)
+        {
+            var issuer = new Dictionary<string, string>
+            {
+                ["ASPNETCORE_ENVIRONMENT"] = "Development",
+                ["Countersign__BaseUrl"] = $"http://127.0.0.1:{issuerPort}",
+                ["Countersign__Data"] = DataOf(Issuer),
+            };
+            AddIssuer(issuer);
+            _processes.Add(new ServiceProcess(Issuer, "Countersign.Identity.Host", Folder, issuerPort, issuer));
+        }
+
         foreach (var appId in Services)
         {
             var (api, app) = (Token(), Token());
@@ -166,14 +197,13 @@ public sealed class FakeCluster : IAsyncDisposable
 
                 if (appId == "identity")
                 {
-                    environment["Countersign__DevIssuer__Enabled"] = "true";
-                    for (var index = 0; index < _options.Accounts.Count; index++)
+                    if (issuerPort == entrancePort)
                     {
-                        var prefix = $"Countersign__DevIssuer__Users__{index}__";
-                        environment[prefix + "Name"] = _options.Accounts[index].Name;
-                        environment[prefix + "Email"] = _options.Accounts[index].Name + "@example.com";
-                        environment[prefix + "Password"] = _options.Accounts[index].Password;
-                        environment[prefix + "Groups__0"] = "engineers";
+                        AddIssuer(environment);
+                    }
+                    else
+                    {
+                        environment["Countersign__Identity__Provider__Issuer"] = $"http://127.0.0.1:{issuerPort}/dev-issuer";
                     }
                 }
 
@@ -196,15 +226,28 @@ public sealed class FakeCluster : IAsyncDisposable
         _processes.Add(new ServiceProcess("entrance", "Countersign.Entrance", Folder, entrancePort, behind));
     }
 
+    private void AddIssuer(Dictionary<string, string> environment)
+    {
+        environment["Countersign__DevIssuer__Enabled"] = "true";
+        for (var index = 0; index < _options.Accounts.Count; index++)
+        {
+            var prefix = $"Countersign__DevIssuer__Users__{index}__";
+            environment[prefix + "Name"] = _options.Accounts[index].Name;
+            environment[prefix + "Email"] = _options.Accounts[index].Name + "@example.com";
+            environment[prefix + "Password"] = _options.Accounts[index].Password;
+            environment[prefix + "Groups__0"] = "engineers";
+        }
+    }
+
     private async Task StartAllAsync(CancellationToken cancellation)
     {
-        var proxies = _processes.Where(process => process.Name.StartsWith("proxy-", StringComparison.Ordinal)).ToList();
-        foreach (var process in _processes.Except(proxies.Skip(1)))
+        var later = Services.SelectMany(appId => Of(appId).Skip(1)).ToList();
+        foreach (var process in _processes.Except(later))
         {
             process.Start();
         }
 
-        foreach (var process in _processes.Where(process => process.Name != "entrance"))
+        foreach (var process in Services.SelectMany(Of))
         {
             var environment = process.Environment;
             var appId = environment["countersign_app"];
@@ -223,23 +266,28 @@ public sealed class FakeCluster : IAsyncDisposable
             });
         }
 
-        if (proxies.Count > 1)
+        foreach (var replica in later)
         {
-            // All proxies of a group have one key: the first makes it.
-            await proxies[0].AwaitAsync(ready: false, cancellation);
-            var key = Path.Combine(DataOf(proxies[0].Name), "keys", "proxy-group-default.key");
-            foreach (var proxy in proxies.Skip(1))
+            var appId = replica.Environment["countersign_app"];
+            var first = Of(appId)[0];
+            await first.AwaitAsync(ready: false, cancellation);
+            foreach (var file in Shared[appId])
             {
-                var keys = Directory.CreateDirectory(Path.Combine(DataOf(proxy.Name), "keys"), UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-                File.Copy(key, Path.Combine(keys.FullName, "proxy-group-default.key"));
-                proxy.Start();
+                var copy = Path.Combine(DataOf(replica.Name), file);
+                Directory.CreateDirectory(DataOf(replica.Name), OwnerOnly);
+                Directory.CreateDirectory(Path.GetDirectoryName(copy)!, OwnerOnly);
+                File.Copy(Path.Combine(DataOf(first.Name), file), copy);
             }
+
+            replica.Start();
         }
 
         await Task.WhenAll(_processes.Select(process => process.AwaitAsync(ready: false, cancellation)));
-        await Task.WhenAll(_processes.Where(process => !process.Name.StartsWith("policy", StringComparison.Ordinal) && !process.Name.StartsWith("proxy", StringComparison.Ordinal) && process.Name != "entrance")
+        await Task.WhenAll(Services.Except(["policy", "proxy"]).SelectMany(Of)
             .Select(process => process.AwaitAsync(ready: true, cancellation)));
     }
+
+    private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
 
     private static string Token() => Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(24));
 }

@@ -9,6 +9,8 @@ namespace Countersign.Fakes.Cluster;
 public sealed partial class ServiceProcess : IAsyncDisposable
 {
     private const int Terminate = 15;
+    private const int Continue = 18;
+    private const int Stop = 19;
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(90);
     private readonly string _binary;
     private readonly Dictionary<string, string> _environment;
@@ -93,6 +95,9 @@ public sealed partial class ServiceProcess : IAsyncDisposable
         }
     }
 
+    /// <summary>Asks it to end (SIGTERM); doesn't wait.</summary>
+    public void Ask() => _ = Kill(Id, Terminate);
+
     /// <summary>Asks it to end (SIGTERM) and waits.</summary>
     /// <returns>The exit code.</returns>
     public async Task<int> StopAsync()
@@ -102,7 +107,7 @@ public sealed partial class ServiceProcess : IAsyncDisposable
             return 0;
         }
 
-        _ = Kill(process.Id, Terminate);
+        Ask();
         using var limit = new CancellationTokenSource(Patience);
         try
         {
@@ -131,6 +136,12 @@ public sealed partial class ServiceProcess : IAsyncDisposable
             _process = null;
         }
     }
+
+    /// <summary>SIGSTOP: it keeps its connections, takes new ones, and answers nothing.</summary>
+    public void Freeze() => _ = Kill(Id, Stop);
+
+    /// <summary>SIGCONT.</summary>
+    public void Thaw() => _ = Kill(Id, Continue);
 
     /// <summary>The last lines of its log.</summary>
     public IReadOnlyList<string> Tail(int lines)

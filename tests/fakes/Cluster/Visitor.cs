@@ -29,8 +29,9 @@ public sealed class Visitor(Uri entrance, Account account)
             ["client_id"] = client,
             ["scope"] = string.Join(' ', login.GetProperty("scopes").EnumerateArray().Select(each => each.GetString())),
         });
-        await FormAsync(http, "dev-issuer/login", new() { ["name"] = account.Name, ["password"] = account.Password, ["return"] = "/dev-issuer/device" });
-        await FormAsync(http, "dev-issuer/device", new() { ["user_code"] = begun.GetProperty("user_code").GetString()! });
+        var issuer = new Uri(login.GetProperty("issuer").GetString()!).GetLeftPart(UriPartial.Authority);
+        await FormAsync(http, issuer + "/dev-issuer/login", new() { ["name"] = account.Name, ["password"] = account.Password, ["return"] = "/dev-issuer/device" });
+        await FormAsync(http, issuer + "/dev-issuer/device", new() { ["user_code"] = begun.GetProperty("user_code").GetString()! });
         var answer = await FormAsync(http, provider.GetProperty("token_endpoint").GetString()!, new()
         {
             ["grant_type"] = "urn:ietf:params:oauth:grant-type:device_code",

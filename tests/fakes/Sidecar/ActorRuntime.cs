@@ -98,7 +98,7 @@ internal sealed class ActorRuntime : IAsyncDisposable
 
     private async Task<bool?> FireAsync(Reminder reminder, byte[] body, CancellationToken cancellation)
     {
-        if (HostOf(reminder.Type, reminder.Id) is null)
+        if (HostOf(reminder.Type, reminder.Id) is null || _options.Outages is { Placement: true } or { PlacementHangs: true })
         {
             return null;
         }

@@ -197,6 +197,11 @@ internal sealed class Broker : IAsyncDisposable
                 batch.Add(more);
             }
 
+            while (_options.Faults.Down)
+            {
+                await Task.Delay(_options.ProbeInterval, ended.Token);
+            }
+
             var outcomes = await TryDeliverAsync(subscriber, batch, ended.Token);
             for (var i = 0; i < batch.Count; i++)
             {
@@ -217,6 +222,13 @@ internal sealed class Broker : IAsyncDisposable
             await Task.Delay(policy.Pause, cancellation);
             subscriber = await group.NextAsync(cancellation);
             outcome = (await TryDeliverAsync(subscriber, [message], cancellation))[0];
+        }
+
+        if (_options.Faults.Down && outcome != Outcome.Acknowledged)
+        {
+            // It can't be put anywhere else now either.
+            Later(group, message, _options.Redelivery);
+            return;
         }
 
         if (outcome != Outcome.Acknowledged && subscriber.DeadLetterTopic is { } dead)

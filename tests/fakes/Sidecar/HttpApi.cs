@@ -73,6 +73,10 @@ internal sealed class HttpApi(Sidecar sidecar)
             };
             await ErrorAsync(context, status, code, error.Message);
         }
+        catch (SchedulerException error)
+        {
+            await ErrorAsync(context, 500, context.Request.Method == "DELETE" ? "ERR_ACTOR_REMINDER_DELETE" : "ERR_ACTOR_REMINDER_CREATE", error.Message);
+        }
         catch (NotFoundException error)
         {
             await ErrorAsync(context, 404, "ERR_PUBSUB_NOT_FOUND", error.Message);
@@ -195,7 +199,7 @@ internal sealed class HttpApi(Sidecar sidecar)
             }
             catch (Exception error) when (error is HttpRequestException or DivideByZeroException or ObjectDisposedException)
             {
-                if (attempt == 3)
+                if (attempt >= Plane.Options.InvokeRetries)
                 {
                     await ErrorAsync(context, 500, "ERR_DIRECT_INVOKE", $"failed to invoke, id: {app}, err: connection refused");
                     return;
@@ -277,6 +281,17 @@ internal sealed class HttpApi(Sidecar sidecar)
                 .SelectMany(header => header.Value.Select(value => KeyValuePair.Create(header.Key, value ?? ""))),
             KeyValuePair.Create("dapr-caller-app-id", sidecar.Options.AppId),
         ];
+        if (Plane.Outages.Placement)
+        {
+            await ErrorAsync(context, 500, "ERR_ACTOR_NO_PLACEMENT", "placement is not available");
+            return;
+        }
+
+        while (Plane.Outages.PlacementHangs)
+        {
+            await Task.Delay(Plane.Options.ProbeInterval, context.RequestAborted);
+        }
+
         AppAnswer? answer;
         try
         {

@@ -24,6 +24,9 @@ public sealed record PlaneOptions
     /// <summary>Pause between attempts of a failing reminder (3 more, then a one-shot is dropped) and of calls that find nobody.</summary>
     public TimeSpan RetryPause { get; init; } = TimeSpan.FromSeconds(1);
 
+    /// <summary>How often a call between services is repeated where nobody takes it: 3 is built in, a resiliency policy may say otherwise.</summary>
+    public int InvokeRetries { get; init; } = 3;
+
     /// <summary>How often the sidecar asks the app whether it is well.</summary>
     public TimeSpan ProbeInterval { get; init; } = TimeSpan.FromMilliseconds(200);
 
@@ -35,6 +38,25 @@ public sealed record PlaneOptions
 
     /// <summary>What goes wrong on the bus.</summary>
     public BusFaults Faults { get; init; } = new();
+
+    /// <summary>What is down.</summary>
+    public PlaneOutages Outages { get; init; } = new();
+}
+
+/// <summary>Parts behind the sidecars that are down. Mutable: tests switch them off and on.</summary>
+public sealed class PlaneOutages
+{
+    /// <summary>Nobody says where an actor is: calls of actors are refused with <c>ERR_ACTOR_NO_PLACEMENT</c>.</summary>
+    public bool Placement { get; set; }
+
+    /// <summary>The same, but nobody says so either: calls of actors wait.</summary>
+    public bool PlacementHangs { get; set; }
+
+    /// <summary>Reminders can be neither made nor removed, and none is called.</summary>
+    public bool Scheduler { get; set; }
+
+    /// <summary>The database behind the state store, for documents and for actors.</summary>
+    public bool State { get; set; }
 }
 
 /// <summary>Resiliency policy of kind "constant".</summary>
@@ -57,7 +79,7 @@ public sealed class BusFaults
     /// <summary>Longest time that it is held back.</summary>
     public TimeSpan LongestDelay { get; set; } = TimeSpan.FromMilliseconds(500);
 
-    /// <summary>Nothing can be published.</summary>
+    /// <summary>Nothing can be published, and nothing is delivered.</summary>
     public bool Down { get; set; }
 }
 

@@ -6,18 +6,23 @@ namespace Countersign.Fakes.Sidecar;
 /// A test double of Dapr: sidecars with a broker, a state store, placement and scheduler behind them, in this process. It behaves
 /// as the documents and sources of the real one say, surprises included (tests/distributed/Double).
 /// </summary>
+/// <remarks>
+/// It has what Countersign uses. Left out, and answered as an API that isn't there: timers of actors, following a configuration store (it is read once at start), locks,
+/// bindings, jobs, workflows, and queries of the state store. Nor does it encrypt between sidecars: that a caller is who its certificate says is taken for granted.
+/// </remarks>
 public sealed class Plane : IAsyncDisposable
 {
     private readonly Journal _journal;
     private readonly ConcurrentDictionary<string, Sidecar> _sidecars = new(StringComparer.Ordinal);
     private int _disposed;
+    private int _turn;
 
     /// <summary>A plane without sidecars yet.</summary>
     public Plane(PlaneOptions options)
     {
         Options = options;
         _journal = new Journal(options.JournalPath);
-        State = new StateEngine(_journal);
+        State = new StateEngine(_journal, options.Outages);
         Broker = new Broker(options, _journal);
         Actors = new ActorRuntime(options, _journal);
         Configuration = new ConcurrentDictionary<string, string>(options.Configuration, StringComparer.Ordinal);
@@ -35,6 +40,9 @@ public sealed class Plane : IAsyncDisposable
 
     /// <summary>Faults of the bus.</summary>
     public BusFaults Faults => Options.Faults;
+
+    /// <summary>What is down.</summary>
+    public PlaneOutages Outages => Options.Outages;
 
     /// <summary>Events that some group has not acknowledged yet.</summary>
     public int PendingEvents => Broker.Pending;
@@ -64,7 +72,14 @@ public sealed class Plane : IAsyncDisposable
     internal void Remove(Sidecar sidecar) => _sidecars.TryRemove(sidecar.Instance, out _);
 
     internal IReadOnlyList<Sidecar> InstancesOf(string appId) =>
-        [.. _sidecars.Values.Where(sidecar => sidecar.Options.AppId == appId).OrderByDescending(sidecar => sidecar.IsAppWell)];
+        [.. Turned([.. _sidecars.Values.Where(sidecar => sidecar.Options.AppId == appId).OrderBy(sidecar => sidecar.Instance, StringComparer.Ordinal)]).OrderByDescending(sidecar => sidecar.IsAppWell)];
+
+    // One after the other, as name resolution does.
+    private IEnumerable<Sidecar> Turned(List<Sidecar> all)
+    {
+        var turn = (int)((uint)Interlocked.Increment(ref _turn) % (uint)Math.Max(1, all.Count));
+        return all.Skip(turn).Concat(all.Take(turn));
+    }
 
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()

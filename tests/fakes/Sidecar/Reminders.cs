@@ -69,8 +69,10 @@ internal sealed partial class Reminders : IAsyncDisposable
 
     /// <summary>Registers or replaces one.</summary>
     /// <exception cref="FormatException">What the scheduler refuses.</exception>
+    /// <exception cref="SchedulerException">It is down.</exception>
     public void Put(string type, string id, string name, JsonObject? body)
     {
+        CheckReachable();
         var now = DateTimeOffset.UtcNow;
         var due = (string?)body?["dueTime"] is { Length: > 0 } dueText ? At(dueText, now) : now;
         var period = (string?)body?["period"] is { Length: > 0 } periodText ? Duration(periodText) : null as TimeSpan?;
@@ -90,6 +92,7 @@ internal sealed partial class Reminders : IAsyncDisposable
 
     public void Delete(string type, string id, string name)
     {
+        CheckReachable();
         lock (_gate)
         {
             Forget($"{type}||{id}||{name}");
@@ -184,7 +187,7 @@ internal sealed partial class Reminders : IAsyncDisposable
         {
             for (var failures = 0; IsCurrent(reminder);)
             {
-                var done = await _fire(reminder, body, _stopping.Token);
+                var done = _options.Outages.Scheduler ? null : await _fire(reminder, body, _stopping.Token);
                 if (done == true)
                 {
                     break;
@@ -225,6 +228,14 @@ internal sealed partial class Reminders : IAsyncDisposable
         }
     }
 
+    private void CheckReachable()
+    {
+        if (_options.Outages.Scheduler)
+        {
+            throw new SchedulerException("failed to call scheduler: connection refused");
+        }
+    }
+
     private bool IsCurrent(Reminder reminder)
     {
         lock (_gate)
@@ -253,3 +264,6 @@ internal sealed partial class Reminders : IAsyncDisposable
     [GeneratedRegex(@"(\d+(?:\.\d+)?)(h|ms|m|s|us|µs|ns)")]
     private static partial Regex GoPart();
 }
+
+/// <summary>The scheduler can't be reached.</summary>
+internal sealed class SchedulerException(string message) : Exception(message);

@@ -24,6 +24,9 @@ internal enum StateFailure
 
     /// <summary>A transaction failed as a whole.</summary>
     Transaction,
+
+    /// <summary>The database is away.</summary>
+    Unreachable,
 }
 
 internal sealed class StateException(StateFailure failure, string message) : Exception(message)
@@ -38,10 +41,12 @@ internal sealed class StateEngine
     private readonly Lock _gate = new();
     private readonly Dictionary<string, Row> _rows = new(StringComparer.Ordinal);
     private readonly Journal _journal;
+    private readonly PlaneOutages _outages;
 
-    public StateEngine(Journal journal)
+    public StateEngine(Journal journal, PlaneOutages outages)
     {
         _journal = journal;
+        _outages = outages;
         foreach (var (key, value) in journal.Of(Kind))
         {
             _rows[key] = JsonSerializer.Deserialize<Row>(value)!;
@@ -52,6 +57,7 @@ internal sealed class StateEngine
 
     public Row? Get(string key)
     {
+        CheckReachable();
         lock (_gate)
         {
             return Find(key);
@@ -61,6 +67,7 @@ internal sealed class StateEngine
     /// <summary>Writes in order; without a transaction what came before a failure stays.</summary>
     public void Write(IReadOnlyList<StateWrite> writes, bool transaction)
     {
+        CheckReachable();
         lock (_gate)
         {
             var before = transaction ? writes.Select(write => write.Key).Distinct().ToDictionary(key => key, Find) : null;
@@ -104,6 +111,14 @@ internal sealed class StateEngine
         }
 
         Set(write.Key, write.Value is null ? null : new Row(write.Value, Guid.NewGuid().ToString(), write.Lifetime is { } life ? DateTimeOffset.UtcNow + life : null));
+    }
+
+    private void CheckReachable()
+    {
+        if (_outages.State)
+        {
+            throw new StateException(StateFailure.Unreachable, "failed to connect to `host=postgres`: dial error: connection refused");
+        }
     }
 
     private Row? Find(string key) => _rows.TryGetValue(key, out var row) && !(row.Expires <= DateTimeOffset.UtcNow) ? row : null;

@@ -35,5 +35,9 @@ public sealed class FaultyStore(IStateStore store) : IStateStore
         }
     }
 
+    /// <inheritdoc/>
+    public ValueTask<IReadOnlyList<StateItem>> ReadChangesAsync(string collection, string? after, int limit, CancellationToken cancellation) =>
+        Checked().ReadChangesAsync(collection, after, limit, cancellation);
+
     private IStateStore Checked() => _down ? throw new PortUnavailableException("the store is down") : store;
 }

@@ -42,6 +42,23 @@ public abstract class WorkflowContract
         Assert.Equal(["request.opened", "request.approved", "request.consumed"], world.Told.Of("apr_a"));
     }
 
+    /// <summary>Two million characters, which is what the API allows, at what they can need at worst: control characters are six bytes each in JSON.</summary>
+    [Fact]
+    public async Task The_largest_request_that_may_be_asked_for_comes_through()
+    {
+        var (_, runtime) = await StartAsync();
+        await using var __ = runtime;
+        const int Most = 1024 * 1024;
+        var text = new string('\u0007', Most / 2) + string.Concat(Enumerable.Repeat("\U0001F512", Most / 4));
+        var spec = Spec("apr_large") with { Operations = [new SpecOperation("a", text, [])], Transaction = [text] };
+        var asked = Good(await runtime.AskAsync(spec));
+        Assert.Equal((Most, text), (asked.Spec.Transaction[0].Length, asked.Spec.Operations[0].Text));
+        await ApproveAsync(runtime, asked);
+        await runtime.StopAsync();
+        await runtime.StartAsync();
+        Assert.Equal(WorkflowState.Consumed, Good(await runtime.SendAsync("apr_large", Redeem(asked, "x"))).State);
+    }
+
     [Fact]
     public async Task Races_have_one_winner()
     {

@@ -1,5 +1,6 @@
 using Countersign.Platform.Ports;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -9,6 +10,12 @@ namespace Countersign.Approval.Actors.Dapr;
 /// <summary>Composition of the workflows as Dapr actors.</summary>
 public static class DaprApprovalActors
 {
+    /// <summary>
+    /// Largest message to an actor in bytes: the largest request that may be asked for (2.3 million characters of texts, each of which is six bytes at worst) in base64, and some.
+    /// Sidecars take 64 MiB (<c>--max-body-size</c>).
+    /// </summary>
+    internal const long LargestMessage = 32 * 1024 * 1024;
+
     private static readonly TimeSpan Turn = TimeSpan.FromSeconds(20);
 
     /// <summary>Hosts the workflows as actors of this process, and reaches them through its sidecar.</summary>
@@ -37,21 +44,20 @@ public static class DaprApprovalActors
             options.Actors.RegisterActor<RequestActor>(DaprWorkflowHost.Request);
             options.Actors.RegisterActor<RequesterActor>(DaprWorkflowHost.Requester);
         });
-        services.AddSingleton<RequestIndexFeed>();
-        services.AddHostedService(provider => provider.GetRequiredService<RequestIndexFeed>());
+        services.AddSingleton<IFinishedRequests, ActorFinishedRequests>();
         services.AddSingleton(provider => new BusSubscription(
             AppIds.Approval, Topics.Approvals, (changed, cancellation) => provider.GetRequiredService<RequestIndexFeed>().OnChangedAsync(changed, cancellation))
         {
             EveryInstance = true,
         });
-        services.AddHostedService<RequestRecovery>();
+        services.AddRequestKeeping();
         return builder;
     }
 
     /// <summary>Maps what the sidecar calls. The platform's guard of the app token must stand before it.</summary>
     public static IEndpointRouteBuilder MapDaprApprovalActors(this IEndpointRouteBuilder app)
     {
-        app.MapActorsHandlers();
+        app.MapActorsHandlers().WithMetadata(new RequestSizeLimitAttribute(LargestMessage));
         return app;
     }
 }

@@ -9,6 +9,9 @@ namespace Countersign.Approval.Actors.Dapr;
 /// <summary>Workflows as Dapr actors, reached through the sidecar.</summary>
 internal sealed class DaprWorkflowHost(IActorProxyFactory proxies, ActorSeal seal) : IWorkflowHost
 {
+    // A turn that opens a request waits for another one.
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(25);
+
     /// <summary>Type of the actors of requests.</summary>
     public const string Request = "Request";
 
@@ -28,10 +31,13 @@ internal sealed class DaprWorkflowHost(IActorProxyFactory proxies, ActorSeal sea
             throw new PortUnavailableException("there can be no workflow of that name");
         }
 
+        // Without placement a sidecar may keep the call until there is one again: whoever asked is told that it can't be done now.
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        limit.CancelAfter(Patience);
         try
         {
             var answer = await proxies.Create(new ActorId(id), actor)
-                .InvokeMethodAsync<ActorEnvelope, JsonElement>(nameof(IWorkflowActor.HandleAsync), seal.Seal(actor, id, message.Span), cancellation);
+                .InvokeMethodAsync<ActorEnvelope, JsonElement>(nameof(IWorkflowActor.HandleAsync), seal.Seal(actor, id, message.Span), limit.Token);
             return JsonSerializer.SerializeToUtf8Bytes(answer);
         }
         catch (Exception error) when (error is DaprException or HttpRequestException or JsonException or TimeoutException

@@ -7,7 +7,8 @@ using Countersign.Platform.Ports;
 namespace Countersign.Approval.Host.Notifications;
 
 /// <summary>Dead letters of notifications, for enrolled persons.</summary>
-internal sealed class NotificationDesk(NotificationOutbox outbox, NotificationReports reports, RequestEvents events, Directory directory)
+internal sealed class NotificationDesk(NotificationOutbox outbox, NotificationReports reports, RequestEvents events, Directory directory,
+    NotificationMetrics metrics)
 {
     private const int MaxListed = 1_000;
 
@@ -31,6 +32,7 @@ internal sealed class NotificationDesk(NotificationOutbox outbox, NotificationRe
             throw new ProblemException(StatusCodes.Status404NotFound, "unknown-notification", "There is no such dead letter.");
         }
 
+        metrics.Became(message.Target, "retried");
         await reports.RetriedAsync(message, caller.Person!.Person, caller.Person.Name);
         return Results.Accepted();
     }

@@ -10,8 +10,8 @@ internal sealed partial class NotificationReports(IEventBus bus, TimeProvider cl
     public ValueTask DeadAsync(QueuedNotification message, string error) =>
         ReportAsync("notification.dead", message.Notification.Request, "", "", success: false, Details(message.Target, message.Notification.Event, error));
 
-    public ValueTask DroppedAsync(string target, Notification notification) =>
-        ReportAsync("notification.dropped", notification.Request, "", "", success: false, Details(target, notification.Event, "too many wait"));
+    public ValueTask DroppedAsync(string target, Notification notification, string reason) =>
+        ReportAsync("notification.dropped", notification.Request, "", "", success: false, Details(target, notification.Event, reason));
 
     /// <summary>Somebody had a dead letter sent again.</summary>
     public ValueTask RetriedAsync(QueuedNotification message, string person, string name) =>

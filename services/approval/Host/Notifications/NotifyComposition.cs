@@ -13,7 +13,10 @@ internal static class NotifyComposition
         services.AddSingleton<INotificationReports>(provider => provider.GetRequiredService<NotificationReports>());
         services.AddSingleton(new RetrySchedule(TimeSpan.FromHours(Math.Clamp(options.GiveUpHours, 1, 72))));
         services.AddSingleton(provider => new NotificationOutbox(
-            provider.GetRequiredKeyedService<IStateStore>(AppIds.Approval), provider.GetRequiredService<TimeProvider>(), Math.Clamp(options.MaxMessages, 10, 100_000)));
+            provider.GetRequiredKeyedService<IStateStore>(AppIds.Approval), provider.GetRequiredService<TimeProvider>(), Math.Clamp(options.MaxMessages, 10, 100_000),
+            TimeSpan.FromSeconds(Math.Clamp(options.LeaseSeconds, 30, 600))));
+        services.AddSingleton(provider => new NotificationMetrics(
+            provider.GetRequiredService<System.Diagnostics.Metrics.IMeterFactory>(), provider.GetServices<INotificationTarget>().Select(target => target.Name)));
         foreach (var webhook in options.Webhooks)
         {
             services.AddSingleton<INotificationTarget>(provider => new WebhookTarget(webhook, provider.GetRequiredService<TimeProvider>()));

@@ -5,7 +5,8 @@ using Countersign.Approval.Workflow;
 namespace Countersign.Approval.Host.Notifications;
 
 /// <summary>Makes notifications of what happened to requests, and puts them where they wait: with the other effects, so that a crash loses none.</summary>
-internal sealed class RequestNotifier(NotificationOutbox outbox, IEnumerable<INotificationTarget> targets, PublicAddress address, INotificationReports reports)
+internal sealed class RequestNotifier(NotificationOutbox outbox, IEnumerable<INotificationTarget> targets, PublicAddress address, INotificationReports reports,
+    NotificationMetrics metrics)
 {
     private readonly INotificationTarget[] _targets = [.. targets];
 
@@ -24,7 +25,8 @@ internal sealed class RequestNotifier(NotificationOutbox outbox, IEnumerable<INo
             notification ??= Of(document, effect, address.Of(document.Spec.Id));
             if (!await outbox.EnqueueAsync($"{document.Spec.Id}:{effect.Version}:{target.Name}", target.Name, null, notification, cancellation))
             {
-                await reports.DroppedAsync(target.Name, notification);
+                metrics.Became(target.Name, "dropped");
+                await reports.DroppedAsync(target.Name, notification, "too many wait");
             }
         }
     }
@@ -48,7 +50,7 @@ internal sealed class RequestNotifier(NotificationOutbox outbox, IEnumerable<INo
             Rules = Excerpts.Names(spec.Rules),
             Reason = Excerpts.Of(spec.Reason, Excerpts.MaxSentence),
             Comment = Excerpts.Of(effect.Comment, Excerpts.MaxSentence),
-            Needs = [.. spec.AllOf.Select(each => new NotifiedRequirement([.. each.AnyOf], each.Quorum))],
+            Needs = [.. spec.AllOf.Select(each => new NotifiedRequirement([.. each.AnyOf.Select(Excerpts.Name)], each.Quorum))],
             Statements = [.. spec.Operations.Take(Excerpts.MaxStatements).Select(operation => Excerpts.Of(operation.Text, Excerpts.MaxStatement))],
             MoreStatements = Math.Max(0, spec.Operations.Count - Excerpts.MaxStatements),
             ExpiresAt = document.Deadline,

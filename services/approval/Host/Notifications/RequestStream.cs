@@ -6,6 +6,7 @@ using Countersign.Approval.Contracts;
 using Countersign.Approval.Workflow;
 using Countersign.Identity.Contracts;
 using Countersign.Platform.Ports;
+using Microsoft.Extensions.Options;
 
 namespace Countersign.Approval.Host.Notifications;
 
@@ -13,19 +14,13 @@ namespace Countersign.Approval.Host.Notifications;
 internal sealed record StreamedChange(long Sequence, RequestChanged Changed, string Requester);
 
 /// <summary>The latest changes of requests in memory, and the streams that follow them. One a process: a stream that resumes elsewhere is told to begin anew.</summary>
-internal sealed class RequestStream([FromKeyedServices(AppIds.Approval)] IStateStore store)
+internal sealed class RequestStream([FromKeyedServices(AppIds.Approval)] IStateStore store, IOptions<ApprovalOptions> options)
 {
     /// <summary>Changes that a stream can resume over.</summary>
     public const int Window = 1_000;
 
     /// <summary>Changes that one stream may be behind.</summary>
     public const int MaxBehind = 256;
-
-    /// <summary>Streams of one person.</summary>
-    public const int MaxStreamsOfOne = 5;
-
-    /// <summary>Streams of all.</summary>
-    public const int MaxStreams = 500;
 
     private readonly string _instance = Guid.NewGuid().ToString("N")[..12];
     private readonly Queue<StreamedChange> _window = new();
@@ -88,7 +83,7 @@ internal sealed class RequestStream([FromKeyedServices(AppIds.Approval)] IStateS
     {
         lock (_gate)
         {
-            if (_streams.Count >= MaxStreams || _streams.Count(stream => stream.Person == person) >= MaxStreamsOfOne)
+            if (_streams.Count >= options.Value.Events.MaxStreams || _streams.Count(stream => stream.Person == person) >= options.Value.Events.MaxStreamsOfOne)
             {
                 return null;
             }

@@ -26,7 +26,7 @@ internal static class InboxHtml
         Filter(html, query);
         if (inbox.Items.Count == 0)
         {
-            html.Append("<p class=\"note\">There is nothing for you here.</p>");
+            html.Append(inbox.Next is null ? "<p class=\"note\">There is nothing for you here.</p>" : "<p class=\"note\">There is nothing for you among the latest.</p>");
         }
         else
         {
@@ -103,11 +103,13 @@ internal static class InboxHtml
         if (Length(request) <= MaxInList)
         {
             Operations(html, request);
+            ImpactHtml.Notes(html, request);
             Context(html, request);
         }
         else
         {
             html.Append(CultureInfo.InvariantCulture, $"<p>Its {Length(request)} characters are on its own page.</p>");
+            ImpactHtml.Notes(html, request);
         }
 
         html.Append(CultureInfo.InvariantCulture, $"<p><a href=\"/approval/requests/{Text(request.Id)}\">Open it</a> <small><code>{Text(request.Digest)}</code></small></p></section>");

@@ -9,13 +9,17 @@ namespace Countersign.Approval.Host.Pages;
 /// <summary>HTML of the pages. Every text goes through <see cref="Text"/>: whole, encoded, and with nothing invisible in it.</summary>
 internal static class RequestHtml
 {
+    // Letters that are written from right to left would be moved about, and with them what stands beside them: everything is shown in the order that it has.
     private const string Style = """
         :root{color-scheme:light dark;--line:#8884;--soft:#8881}
+        *{direction:ltr;unicode-bidi:isolate-override}textarea,input{unicode-bidi:normal}
         body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem}
         h1{font-size:1.4rem;margin:.5rem 0}h2{font-size:1.05rem;margin:1.4rem 0 .3rem}
-        pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--soft);border:1px solid var(--line);border-radius:6px;padding:.7rem;margin:.3rem 0;font:14px/1.45 ui-monospace,monospace;unicode-bidi:plaintext}
+        pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--soft);border:1px solid var(--line);border-radius:6px;padding:.7rem;margin:.3rem 0;font:14px/1.45 ui-monospace,monospace}
         code{font:14px ui-monospace,monospace;overflow-wrap:anywhere}
         dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem;margin:0}dt{opacity:.7}dd{margin:0;overflow-wrap:anywhere}
+        ul{margin:.3rem 0;padding-left:1.2rem}li{overflow-wrap:anywhere}
+        .rows{overflow-x:auto}table{border-collapse:collapse;font:14px/1.45 ui-monospace,monospace}th,td{border:1px solid var(--line);padding:.1rem .5rem;text-align:left;vertical-align:top;white-space:pre-wrap}
         mark{background:#c00;color:#fff;border-radius:3px;padding:0 .15em}
         .state{display:inline-block;border:1px solid var(--line);border-radius:1rem;padding:0 .7rem;margin-left:.5rem;font-size:1rem}
         .note{border-left:4px solid #c60;padding:.4rem .8rem;background:var(--soft);margin:1rem 0}
@@ -83,7 +87,9 @@ internal static class RequestHtml
         html.Append("</dl>");
 
         Operations(html, request);
+        ImpactHtml.Whole(html, request);
         Context(html, request);
+        ImpactHtml.Earlier(html, request);
         Decisions(html, request);
         html.Append(CultureInfo.InvariantCulture, $"<h2>Digest</h2><p><code>{Text(request.Digest)}</code></p>");
         Forms(html, request, formToken, refusal, decided);

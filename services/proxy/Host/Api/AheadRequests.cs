@@ -102,6 +102,7 @@ internal sealed partial class AheadRequests(
                 {
                     "denied-by-policy" => StatusCodes.Status403Forbidden,
                     "unknown-connection" => StatusCodes.Status404NotFound,
+                    "busy" => StatusCodes.Status429TooManyRequests,
                     _ => StatusCodes.Status422UnprocessableEntity,
                 },
                 refused.Code, refused.Message);

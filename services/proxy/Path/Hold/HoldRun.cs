@@ -127,9 +127,11 @@ internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecide
 
     /// <summary>
     /// The grant of an access window that the operation lies in: one that this session has opened, or one that the person has been granted and that is opened
-    /// now, which starts its clock. Null where there is none: then it is held as usual.
+    /// now, which starts its clock. Null where there is none, or where the session has another role or other settings than a fresh one, which nobody has
+    /// approved: then it is held as usual.
     /// </summary>
-    public async ValueTask<RedeemedGrant?> InWindowAsync(Operation operation, UnderstoodOperation understood, Decision decision, CancellationToken cancellation)
+    public async ValueTask<RedeemedGrant?> InWindowAsync(
+        Operation operation, UnderstoodOperation understood, Decision decision, IOperationPeer peer, CancellationToken cancellation)
     {
         if (decision.Terms is not { LongestWindow: not null } || operation.Pending is not null || !understood.Facts.Complete)
         {
@@ -138,9 +140,10 @@ internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecide
 
         if (session.Grants.Within(understood.Facts, decision, clock.GetUtcNow()) is { } open)
         {
-            return open;
+            return await peer.IsInOwnContextAsync(operation, cancellation).ConfigureAwait(false) ? open : null;
         }
 
+        var own = (bool?)null;
         try
         {
             foreach (var request in await approvals.ApprovedAsync(session.Assertion, cancellation).ConfigureAwait(false))
@@ -149,6 +152,11 @@ internal sealed class HoldRun(PathSession session, IApprovals approvals, IDecide
                     || !Terms.NoStricterThan(decision, GrantTerms.Requirements(request.AllOf)))
                 {
                     continue;
+                }
+
+                if (!(own ??= await peer.IsInOwnContextAsync(operation, cancellation).ConfigureAwait(false)))
+                {
+                    return null;
                 }
 
                 // Computed here, from where and who this session is: a window of another database is another window.

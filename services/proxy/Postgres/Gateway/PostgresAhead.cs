@@ -75,9 +75,12 @@ public sealed class AheadRefusedException : Exception
 public sealed class PostgresAhead(PostgresServices services, PostgresOptions options)
 #pragma warning restore CA1001
 {
-    // Nobody may make the gateway open any number of connections to a target.
-    private readonly SemaphoreSlim _connections = new(8, 8);
-    private readonly SemaphoreSlim _previews = new(4, 4);
+    // Nobody may make the gateway open any number of connections to a target, nor keep the others waiting for theirs.
+    private const int MostAtOnce = 8;
+    private const int MostOfOne = 2;
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
+    private readonly SemaphoreSlim _connections = new(MostAtOnce, MostAtOnce);
+    private readonly Dictionary<string, int> _asking = new(StringComparer.Ordinal);
 
     /// <summary>Reads a script.</summary>
     /// <param name="requester">Who asks.</param>
@@ -94,26 +97,61 @@ public sealed class PostgresAhead(PostgresServices services, PostgresOptions opt
             ?? throw new AheadRefusedException("unknown-connection", $"There is no connection '{requester.Connection}'.");
         var database = requester.Database ?? access.Database;
         var id = $"ses_{Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(16))}";
-        await _connections.WaitAsync(cancellation).ConfigureAwait(false);
+        using var turn = await EnterAsync(requester.Claims.Person, cancellation).ConfigureAwait(false);
+        await RefuseDeniedAsync(Session(requester, access, database, id, NoRecording.Instance), statements, cancellation).ConfigureAwait(false);
+        var recording = await services.Recorder.OpenAsync(id, Start(requester, access, database), cancellation).ConfigureAwait(false);
+        await using (recording.ConfigureAwait(false))
+        {
+            try
+            {
+                return await ReadAsync(Session(requester, access, database, id, recording), access, statements, cancellation).ConfigureAwait(false);
+            }
+            finally
+            {
+                await recording.EndAsync(new SessionEndEntry("client", 0, 0, 0), CancellationToken.None).ConfigureAwait(false);
+            }
+        }
+    }
+
+    /// <summary>Waits for one's turn, with few of the same person, and not for long.</summary>
+    private async ValueTask<Turn> EnterAsync(string person, CancellationToken cancellation)
+    {
+        lock (_asking)
+        {
+            var own = _asking.GetValueOrDefault(person);
+            if (own >= MostOfOne)
+            {
+                throw Busy("You are asking for others already: wait for their answers.");
+            }
+
+            _asking[person] = own + 1;
+        }
+
+        var entered = false;
         try
         {
-            await RefuseDeniedAsync(Session(requester, access, database, id, NoRecording.Instance), statements, cancellation).ConfigureAwait(false);
-            var recording = await services.Recorder.OpenAsync(id, Start(requester, access, database), cancellation).ConfigureAwait(false);
-            await using (recording.ConfigureAwait(false))
-            {
-                try
-                {
-                    return await ReadAsync(Session(requester, access, database, id, recording), access, statements, cancellation).ConfigureAwait(false);
-                }
-                finally
-                {
-                    await recording.EndAsync(new SessionEndEntry("client", 0, 0, 0), CancellationToken.None).ConfigureAwait(false);
-                }
-            }
+            entered = await _connections.WaitAsync(Patience, cancellation).ConfigureAwait(false);
+            return entered ? new Turn(this, person) : throw Busy("Too many are asking at the moment.");
         }
         finally
         {
-            _connections.Release();
+            if (!entered)
+            {
+                Leave(person);
+            }
+        }
+    }
+
+    private static AheadRefusedException Busy(string message) => new("busy", message);
+
+    private void Leave(string person)
+    {
+        lock (_asking)
+        {
+            if (--_asking[person] == 0)
+            {
+                _asking.Remove(person);
+            }
         }
     }
 
@@ -174,7 +212,8 @@ public sealed class PostgresAhead(PostgresServices services, PostgresOptions opt
 
             var asked = questions.Count == 0
                 ? null
-                : await new ImpactPreview(access, session.Database, services.Parser, session.Recording.RecordGateway, _previews).ForeseeAsync(questions, row, masks, cancellation).ConfigureAwait(false);
+                : await new ImpactPreview(
+                    access, session.Database, services.Parser, session.Recording.RecordGateway, services.Previews, session.Claims.Person, services.Clock).ForeseeAsync(questions, row, masks, cancellation).ConfigureAwait(false);
             return new AheadScript(session.Database, read, asked);
         }
     }
@@ -302,6 +341,16 @@ public sealed class PostgresAhead(PostgresServices services, PostgresOptions opt
         public static readonly Unmasked Instance = new();
 
         public Countersign.Proxy.Path.Mask.MaskPlan Plan(Obligations obligations) => Countersign.Proxy.Path.Mask.MaskPlan.None;
+    }
+
+    /// <summary>A place among those who ask.</summary>
+    private sealed class Turn(PostgresAhead ahead, string person) : IDisposable
+    {
+        public void Dispose()
+        {
+            ahead._connections.Release();
+            ahead.Leave(person);
+        }
     }
 
     /// <summary>Before there is anything to record.</summary>

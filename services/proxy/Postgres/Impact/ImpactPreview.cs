@@ -25,8 +25,11 @@ internal sealed record ImpactQuestion(PostgresOperation Operation, Decision Deci
 /// <param name="database">Database.</param>
 /// <param name="parser">Says whether planning a text is certain to have no effect.</param>
 /// <param name="record">Told the name of every statement before it is sent.</param>
-/// <param name="slots">Bounds the connections of all sessions.</param>
-internal sealed class ImpactPreview(TargetAccess access, string database, SqlParser parser, Action<string> record, SemaphoreSlim slots)
+/// <param name="limits">Bounds them over all sessions.</param>
+/// <param name="person">Who asks.</param>
+/// <param name="clock">Clock of the limits.</param>
+internal sealed class ImpactPreview(
+    TargetAccess access, string database, SqlParser parser, Action<string> record, PreviewLimits limits, string person, TimeProvider clock)
 {
     /// <summary>Longest time for one request.</summary>
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(2);
@@ -46,6 +49,7 @@ internal sealed class ImpactPreview(TargetAccess access, string database, SqlPar
     private const int MaxNote = 1000;
     private const int MaxColumns = 60;
     private const int MaxRules = 10;
+    private const int MaxDefaults = 100;
 
     /// <summary>Finds out.</summary>
     /// <param name="questions">Operations of one request, in order.</param>
@@ -99,52 +103,46 @@ internal sealed class ImpactPreview(TargetAccess access, string database, SqlPar
         IReadOnlyList<ImpactQuestion> questions, IReadOnlyList<string?> context, SessionMasks? masks, List<string> notes, Action<DryRunResult> tried,
         CancellationToken cancellation)
     {
-        if (!await slots.WaitAsync(TimeSpan.FromMilliseconds(300), cancellation).ConfigureAwait(false))
+        using var turn = await limits.BeginAsync(person, clock.GetUtcNow(), TimeSpan.FromMilliseconds(300), cancellation).ConfigureAwait(false);
+        if (turn is null)
         {
-            notes.Add("There is no estimate: too many are being made at the moment.");
+            notes.Add("There is no estimate: too many are being made at the moment, or the requester has had too many made.");
             return null;
         }
 
-        try
+        var connection = await GatewayConnection.OpenAsync(access, database, record, cancellation).ConfigureAwait(false);
+        await using (connection.ConfigureAwait(false))
         {
-            var connection = await GatewayConnection.OpenAsync(access, database, record, cancellation).ConfigureAwait(false);
-            await using (connection.ConfigureAwait(false))
+            var own = (await connection.RunAsync(GatewayStatement.ReadContext.Name, GatewayStatement.ReadContext.WriteQuery, cancellation).ConfigureAwait(false)).Rows;
+            if (own is not [var row] || !SameContext(row, context))
             {
-                var own = (await connection.RunAsync(GatewayStatement.ReadContext.Name, GatewayStatement.ReadContext.WriteQuery, cancellation).ConfigureAwait(false)).Rows;
-                if (own is not [var row] || !SameContext(row, context))
-                {
-                    notes.Add("There is no estimate: the session has another search_path, role or setting than a fresh one.");
-                    return null;
-                }
-
-                await RunAsync(connection, ImpactStatement.Begin, cancellation).ConfigureAwait(false);
-                var (oids, unsafeReason) = await CheckAsync(connection, questions, cancellation).ConfigureAwait(false);
-                if (unsafeReason is not null)
-                {
-                    notes.Add($"There is no estimate: {unsafeReason}.");
-                    return null;
-                }
-
-                long rows = 0;
-                foreach (var question in questions)
-                {
-                    var plan = await connection.RunAsync(
-                        ImpactStatement.Explain.Name, output => ImpactStatement.Explain.Write(output, question.Operation), cancellation).ConfigureAwait(false);
-                    rows += Rows(string.Concat(plan.Rows.Select(line => line[0])));
-                }
-
-                await RunAsync(connection, ImpactStatement.Rollback, cancellation).ConfigureAwait(false);
-                if (questions is [{ Decision.Terms.DryRun: true } only])
-                {
-                    await TryAsync(connection, only, oids, masks, notes, tried, cancellation).ConfigureAwait(false);
-                }
-
-                return rows;
+                notes.Add("There is no estimate: the session has another search_path, role or setting than a fresh one.");
+                return null;
             }
-        }
-        finally
-        {
-            slots.Release();
+
+            await RunAsync(connection, ImpactStatement.Begin, cancellation).ConfigureAwait(false);
+            var (oids, unsafeReason) = await CheckAsync(connection, questions, cancellation).ConfigureAwait(false);
+            if (unsafeReason is not null)
+            {
+                notes.Add($"There is no estimate: {unsafeReason}.");
+                return null;
+            }
+
+            long rows = 0;
+            foreach (var question in questions)
+            {
+                var plan = await connection.RunAsync(
+                    ImpactStatement.Explain.Name, output => ImpactStatement.Explain.Write(output, question.Operation), cancellation).ConfigureAwait(false);
+                rows += Rows(string.Concat(plan.Rows.Select(line => line[0])));
+            }
+
+            await RunAsync(connection, ImpactStatement.Rollback, cancellation).ConfigureAwait(false);
+            if (questions is [{ Decision.Terms.DryRun: true } only])
+            {
+                await TryAsync(connection, only, oids, masks, notes, tried, cancellation).ConfigureAwait(false);
+            }
+
+            return rows;
         }
     }
 
@@ -166,17 +164,65 @@ internal sealed class ImpactPreview(TargetAccess access, string database, SqlPar
             oids[name] = oid;
         }
 
+        var texts = questions.Select(question => ImpactNames.Of(question.Operation.Understood!.Analysis.TrimmedText)).ToList();
+        if (texts.Contains(null))
+        {
+            return (oids, "a name in it is longer than the server's, or written with escapes");
+        }
+
         await RunAsync(connection, ImpactStatement.Path, cancellation).ConfigureAwait(false);
         var functions = statements.SelectMany(statement => statement.Facts.Functions).Select(function => function.Name).Distinct(StringComparer.Ordinal);
+        var reason = await UnsafeAsync(connection, oids.Values, functions, texts.SelectMany(text => text!.All).Distinct(StringComparer.Ordinal), cancellation).ConfigureAwait(false);
+        await RunAsync(connection, ImpactStatement.DefaultPath, cancellation).ConfigureAwait(false);
+        return (oids, reason is null ? null : $"planning it could run code of a user ({reason})");
+    }
+
+    private static async Task<string?> UnsafeAsync(
+        GatewayConnection connection, IEnumerable<string> oids, IEnumerable<string> functions, IEnumerable<string> names, CancellationToken cancellation)
+    {
         var reasons = await connection.RunAsync(
             ImpactStatement.Safe.Name,
-            output => ImpactStatement.Safe.Write(output, ImpactStatement.Array(oids.Values), ImpactStatement.Array(functions)), cancellation).ConfigureAwait(false);
-        await RunAsync(connection, ImpactStatement.DefaultPath, cancellation).ConfigureAwait(false);
-        return (oids, reasons.Rows is [[{ } reason], ..] ? $"planning it could run code of a user ({reason})" : null);
+            output => ImpactStatement.Safe.Write(output, ImpactStatement.Array(oids), ImpactStatement.Array(functions), ImpactStatement.Array(names)), cancellation).ConfigureAwait(false);
+        return reasons.Rows is [[{ } reason], ..] ? reason : null;
+    }
+
+    /// <summary>Why trying a change could leave something behind or run code of a user; null where it can't.</summary>
+    private async Task<string?> WhyNotTryAsync(GatewayConnection connection, SqlStatement statement, string text, string oid, CancellationToken cancellation)
+    {
+        // An UPDATE computes a default only where it says DEFAULT, a DELETE never.
+        var defaults = statement.Facts.Kinds[0] == "INSERT" || ImpactNames.Of(text) is not { HasDefault: false };
+        var reasons = await connection.RunAsync(
+            ImpactStatement.Revertible.Name, output => ImpactStatement.Revertible.Write(output, oid, defaults ? "true" : "false"), cancellation).ConfigureAwait(false);
+        if (reasons.Rows is [[{ } reason], ..])
+        {
+            return reason;
+        }
+
+        if (defaults)
+        {
+            var texts = (await connection.RunAsync(ImpactStatement.Defaults.Name, output => ImpactStatement.Defaults.Write(output, oid), cancellation).ConfigureAwait(false)).Rows;
+            if (texts.Count > MaxDefaults)
+            {
+                return "it has too many defaults";
+            }
+
+            foreach (var row in texts)
+            {
+                if (!await IsPureAsync("SELECT " + row[0], cancellation).ConfigureAwait(false))
+                {
+                    return "a default could have an effect, such as a sequence that would go on";
+                }
+            }
+        }
+
+        var related = (await connection.RunAsync(ImpactStatement.Related.Name, output => ImpactStatement.Related.Write(output, oid), cancellation).ConfigureAwait(false)).Rows;
+        return related.Count > 0 && await UnsafeAsync(connection, related.Select(row => row[0]!), [], [], cancellation).ConfigureAwait(false) is { } other
+            ? $"checking a foreign key could run code of a user ({other})"
+            : null;
     }
 
     /// <summary>Tries a change and rolls it back, where that leaves nothing behind.</summary>
-    private static async Task TryAsync(
+    private async Task TryAsync(
         GatewayConnection connection, ImpactQuestion question, IReadOnlyDictionary<string, string> oids, SessionMasks? masks, List<string> notes, Action<DryRunResult> tried, CancellationToken cancellation)
     {
         var statement = question.Operation.Understood!.Analysis.Statements[0];
@@ -187,15 +233,24 @@ internal sealed class ImpactPreview(TargetAccess access, string database, SqlPar
             return;
         }
 
+        if (MayShowMasked(question, masks, statement, changed, oids))
+        {
+            notes.Add("It was not tried: it reads what is masked, and what it stores or chooses by could tell of it.");
+            return;
+        }
+
+        if (!limits.MayTry(person, clock.GetUtcNow()))
+        {
+            notes.Add("It was not tried: the requester has had too much tried within a minute.");
+            return;
+        }
+
         try
         {
             await RunAsync(connection, ImpactStatement.BeginTry, cancellation).ConfigureAwait(false);
             await RunAsync(connection, ImpactStatement.Path, cancellation).ConfigureAwait(false);
             var oid = oids[Quoted(changed.Name)];
-            var insert = statement.Facts.Kinds[0] == "INSERT";
-            var reasons = await connection.RunAsync(
-                ImpactStatement.Revertible.Name, output => ImpactStatement.Revertible.Write(output, oid, insert ? "true" : "false"), cancellation).ConfigureAwait(false);
-            if (reasons.Rows is [[{ } reason], ..])
+            if (await WhyNotTryAsync(connection, statement, question.Operation.Understood!.Analysis.TrimmedText, oid, cancellation).ConfigureAwait(false) is { } reason)
             {
                 notes.Add($"It was not tried: {reason}.");
                 return;
@@ -213,6 +268,43 @@ internal sealed class ImpactPreview(TargetAccess access, string database, SqlPar
         {
             notes.Add($"It was tried, and the target answered {error.Code}; nothing was changed.");
         }
+    }
+
+    /// <summary>
+    /// Whether rows of the changed table, masked by its own masks, could show what is masked elsewhere or in another column: it was stored there by the statement,
+    /// or the rows were chosen by it. So for every other relation that has masks or was filled from one that has.
+    /// </summary>
+    private static bool MayShowMasked(
+        ImpactQuestion question, SessionMasks? masks, SqlStatement statement, RelationUse changed, IReadOnlyDictionary<string, string> oids)
+    {
+        var obligations = question.Decision.Obligations;
+        if (masks is null)
+        {
+            return obligations.Masks.Count > 0;
+        }
+
+        if (masks.Snapshot is not { } snapshot)
+        {
+            return true;
+        }
+
+        if (obligations.Masks.Count == 0 && snapshot.Tainted.Count == 0)
+        {
+            return false;
+        }
+
+        var scope = snapshot.Scope(obligations.Masks);
+        foreach (var use in statement.Facts.Relations)
+        {
+            if (snapshot.Relation(uint.Parse(oids[Quoted(use.Name)], CultureInfo.InvariantCulture)) is not { } relation
+                || (use != changed && scope.Masks(relation))
+                || ((use != changed || obligations.Masks.Count == 0) && snapshot.Tainted.Any(tainted => tainted.Name == relation.Name)))
+            {
+                return true;
+            }
+        }
+
+        return masks.Analyze(question.Operation.Understood!.Analysis).Plan(obligations) is var plan && (plan.FiltersOn ?? plan.Launders ?? plan.Unmaskable) is not null;
     }
 
     /// <summary>What stands for the rows that a statement changes in its RETURNING: its own name for the table, since others may be joined.</summary>
@@ -369,16 +461,24 @@ internal sealed class ImpactPreview(TargetAccess access, string database, SqlPar
     {
         foreach (var question in questions)
         {
-            var planned = await parser.AnalyzeAsync(
-                System.Text.Encoding.UTF8.GetBytes("EXPLAIN " + question.Operation.Understood!.Analysis.TrimmedText), cancellation: cancellation).ConfigureAwait(false);
-            if (planned.Facts is not { Complete: true, Statements: [{ ReadOnly: true }] })
+            if (!await IsPureAsync("EXPLAIN " + question.Operation.Understood!.Analysis.TrimmedText, cancellation).ConfigureAwait(false))
             {
                 return "it calls something that isn't known to be without effects";
+            }
+
+            if (question.Operation.Statement is { } prepared && Array.Exists(prepared.Types, static type => type >= Catalog.CatalogSnapshot.FirstUserObject))
+            {
+                // Reading its value runs the type's own code.
+                return "a parameter has a type of a user";
             }
         }
 
         return null;
     }
+
+    private async ValueTask<bool> IsPureAsync(string text, CancellationToken cancellation) =>
+        (await parser.AnalyzeAsync(System.Text.Encoding.UTF8.GetBytes(text), cancellation: cancellation).ConfigureAwait(false)).Facts
+            is { Complete: true, Statements: [{ ReadOnly: true }] };
 
     private static IEnumerable<string> Touches(PostgresOperation operation) =>
         (operation.Understood?.Analysis.Facts.Statements ?? []).SelectMany(statement => statement.Relations).Select(use => $"{Verbs(use.Access)} {use.Name}");

@@ -1,4 +1,5 @@
 using System.Text;
+using System.Text.RegularExpressions;
 using Countersign.Proxy.Postgres.Messages;
 using Countersign.Proxy.Postgres.Operations;
 
@@ -9,7 +10,7 @@ namespace Countersign.Proxy.Postgres.Impact;
 /// along as parameters. Three put words of their own around the operation's text (<see cref="Explain"/>, <see cref="Try"/>, <see cref="TryUpdate"/>), which isn't
 /// changed; the latter two have quoted names of the target's own catalog in theirs, because no parameter can stand for a name.
 /// </summary>
-internal sealed class ImpactStatement
+internal sealed partial class ImpactStatement
 {
     /// <summary>Opens a transaction that can't write, with little patience.</summary>
     public static ImpactStatement Begin { get; } = new("impact-begin", "BEGIN READ ONLY; SET LOCAL statement_timeout = '2s'; SET LOCAL lock_timeout = '300ms'");
@@ -32,32 +33,67 @@ internal sealed class ImpactStatement
 
     /// <summary>
     /// Why planning could run code of users, one row a reason; none where it certainly can't. The server records no dependency on its own objects, so each one on
-    /// a function, operator, operator class or access method is on a user's. $1 relations, $2 names of functions that the statement calls.
+    /// a function, operator, operator class or family, type or access method is on a user's. Looked at are the relations with all that inherits from them and all
+    /// that they are parts of: defaults, generated columns, constraints, indexes with their expressions and predicates, statistics on expressions, and the
+    /// tables themselves, which is where partition keys hang. Expressions have the types of columns, of the server's functions, or row types: a cast, operator or
+    /// operator class of a user for any of them could be meant, also in places that no text shows (assignments, literals whose type is guessed). $1 relations,
+    /// $2 names of functions that the statement calls, $3 all names in it: <c>t.f</c> calls f of a row of t.
     /// </summary>
     public static ImpactStatement Safe { get; } = new("impact-safe", """
-        WITH RECURSIVE tree(oid) AS (
-          SELECT unnest($1::oid[]) UNION SELECT i.inhrelid FROM pg_inherits i JOIN tree ON i.inhparent = tree.oid
-        ), rels AS (SELECT c.* FROM pg_class c JOIN tree ON c.oid = tree.oid),
+        WITH RECURSIVE down(oid) AS (
+          SELECT unnest($1::oid[]) UNION SELECT i.inhrelid FROM pg_inherits i JOIN down ON i.inhparent = down.oid
+        ), up(oid) AS (
+          SELECT unnest($1::oid[]) UNION SELECT i.inhparent FROM pg_inherits i JOIN up ON i.inhrelid = up.oid
+        ), rels AS (SELECT * FROM pg_class WHERE oid IN (SELECT oid FROM down UNION SELECT oid FROM up)),
+        cols(relname, type) AS (SELECT rels.relname, a.atttypid FROM pg_attribute a JOIN rels ON a.attrelid = rels.oid WHERE a.attnum > 0 AND NOT a.attisdropped),
+        types(oid) AS (
+          SELECT t.oid FROM pg_type t WHERE t.oid >= 16384 AND (t.oid IN (SELECT type FROM cols UNION SELECT reltype FROM rels)
+            OR t.typelem IN (SELECT type FROM cols UNION SELECT reltype FROM rels))
+        ),
         parts(classid, objid) AS (
           SELECT 'pg_attrdef'::regclass::oid, d.oid FROM pg_attrdef d JOIN rels ON d.adrelid = rels.oid
           UNION ALL SELECT 'pg_constraint'::regclass::oid, k.oid FROM pg_constraint k JOIN rels ON k.conrelid = rels.oid
           UNION ALL SELECT 'pg_class'::regclass::oid, x.indexrelid FROM pg_index x JOIN rels ON x.indrelid = rels.oid
+          UNION ALL SELECT 'pg_statistic_ext'::regclass::oid, s.oid FROM pg_statistic_ext s JOIN rels ON s.stxrelid = rels.oid
+          UNION ALL SELECT 'pg_class'::regclass::oid, oid FROM rels
         )
         SELECT 'it is not an ordinary table: ' || relname FROM rels WHERE relkind NOT IN ('r', 'p')
         UNION ALL SELECT 'row level security or rules apply to ' || relname FROM rels WHERE relrowsecurity OR relhasrules
-        UNION ALL SELECT 'a column has a type of a user in ' || rels.relname FROM rels JOIN pg_attribute a ON a.attrelid = rels.oid AND a.attnum > 0 AND NOT a.attisdropped
-          JOIN pg_type t ON t.oid = a.atttypid WHERE t.oid >= 16384
-          AND (t.typtype <> 'e' OR EXISTS (SELECT FROM pg_operator o WHERE o.oid >= 16384 AND t.oid IN (o.oprleft, o.oprright)))
-        UNION ALL SELECT 'a default, constraint or index uses code of a user' FROM parts JOIN pg_depend d ON d.classid = parts.classid AND d.objid = parts.objid
-          AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_opclass'::regclass, 'pg_am'::regclass)
-        UNION ALL SELECT 'a user has defined an operator for types of the server' FROM pg_operator
-          WHERE oid >= 16384 AND oprleft < 16384 AND oprright < 16384
-        UNION ALL SELECT 'a user has defined an implicit cast from a type of the server' FROM pg_cast WHERE oid >= 16384 AND castsource < 16384 AND castcontext = 'i'
-        UNION ALL SELECT 'a user has defined a function of the same name: ' || proname FROM pg_proc WHERE oid >= 16384 AND proname = ANY ($2::text[])
+        UNION ALL SELECT 'a column has a type of a user in ' || relname FROM cols JOIN pg_type t ON t.oid = cols.type WHERE t.oid >= 16384 AND t.typtype <> 'e'
+        UNION ALL SELECT 'a default, constraint, index, statistic or partition key uses code of a user' FROM parts JOIN pg_depend d ON d.classid = parts.classid AND d.objid = parts.objid
+          WHERE d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_opclass'::regclass, 'pg_opfamily'::regclass, 'pg_am'::regclass)
+          OR (d.refclassid = 'pg_type'::regclass AND d.refobjid NOT IN (SELECT t.oid FROM pg_type t WHERE t.typtype = 'e'))
+        UNION ALL SELECT 'a user has defined an operator for types of the server or of the relations' FROM pg_operator
+          WHERE oid >= 16384 AND (oprleft BETWEEN 1 AND 16383 OR oprright BETWEEN 1 AND 16383 OR oprleft IN (SELECT oid FROM types) OR oprright IN (SELECT oid FROM types))
+        UNION ALL SELECT 'a user has defined an operator class for a type of the relations' FROM pg_opclass WHERE oid >= 16384 AND opcintype IN (SELECT oid FROM types)
+        UNION ALL SELECT 'a user has defined a cast for types of the server or of the relations' FROM pg_cast
+          WHERE oid >= 16384 AND (castsource IN (SELECT oid FROM types) OR casttarget IN (SELECT oid FROM types)
+          OR (castsource < 16384 AND (castcontext = 'i' OR (casttarget < 16384 AND castmethod <> 'b'))))
+        UNION ALL SELECT 'a user has defined a function of the same name: ' || proname FROM pg_proc
+          WHERE oid >= 16384 AND (proname = ANY ($2::text[]) OR (pronargs > 0 AND proname = ANY ($3::text[])))
         LIMIT 3
         """);
 
-    /// <summary>Why a run that is rolled back could leave something behind. $1 relation, $2 whether rows are inserted.</summary>
+    /// <summary>Other relations that foreign keys of one ($1) lead to or from: a change of it has the server ask them.</summary>
+    public static ImpactStatement Related { get; } = new("impact-related", """
+        WITH RECURSIVE down(oid) AS (
+          SELECT $1::oid UNION SELECT i.inhrelid FROM pg_inherits i JOIN down ON i.inhparent = down.oid
+        ), up(oid) AS (
+          SELECT $1::oid UNION SELECT i.inhparent FROM pg_inherits i JOIN up ON i.inhrelid = up.oid
+        ), tree AS (SELECT oid FROM down UNION SELECT oid FROM up)
+        SELECT confrelid FROM pg_constraint WHERE contype = 'f' AND conrelid IN (SELECT oid FROM tree)
+        UNION SELECT conrelid FROM pg_constraint WHERE contype = 'f' AND confrelid IN (SELECT oid FROM tree)
+        """);
+
+    /// <summary>Defaults of a relation ($1) and its partitions, as texts in which only pg_catalog's names stand without their schema.</summary>
+    public static ImpactStatement Defaults { get; } = new("impact-defaults", """
+        WITH RECURSIVE tree(oid) AS (
+          SELECT $1::oid UNION SELECT i.inhrelid FROM pg_inherits i JOIN tree ON i.inhparent = tree.oid
+        )
+        SELECT DISTINCT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d JOIN tree ON d.adrelid = tree.oid LIMIT 101
+        """);
+
+    /// <summary>Why a run that is rolled back could leave something behind. $1 relation, $2 whether defaults are computed.</summary>
     public static ImpactStatement Revertible { get; } = new("impact-revertible", """
         WITH RECURSIVE tree(oid) AS (
           SELECT $1::oid UNION SELECT i.inhrelid FROM pg_inherits i JOIN tree ON i.inhparent = tree.oid
@@ -66,8 +102,6 @@ internal sealed class ImpactStatement
         UNION ALL SELECT 'a foreign key changes other tables' FROM pg_constraint k JOIN tree ON k.confrelid = tree.oid
           WHERE k.contype = 'f' AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))
         UNION ALL SELECT 'a sequence would go on' FROM pg_attribute a JOIN tree ON a.attrelid = tree.oid WHERE $2::boolean AND a.attidentity <> ''
-        UNION ALL SELECT 'a sequence would go on' FROM pg_attrdef f JOIN tree ON f.adrelid = tree.oid JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
-          AND d.refclassid = 'pg_class'::regclass JOIN pg_class s ON s.oid = d.refobjid AND s.relkind = 'S' WHERE $2::boolean
         LIMIT 3
         """);
 
@@ -112,7 +146,8 @@ internal sealed class ImpactStatement
     public string Name { get; }
 
     /// <summary>All of them by name.</summary>
-    public static IReadOnlyList<ImpactStatement> All { get; } = [Begin, BeginTry, Rollback, Names, Path, DefaultPath, Safe, Revertible, Explain, Key, Try, TryUpdate];
+    public static IReadOnlyList<ImpactStatement> All { get; } =
+        [Begin, BeginTry, Rollback, Names, Path, DefaultPath, Safe, Related, Defaults, Revertible, Explain, Key, Try, TryUpdate];
 
     /// <summary>Writes a constant as a simple Query.</summary>
     public void Write(OutputBuffer output)
@@ -165,7 +200,8 @@ internal sealed class ImpactStatement
         }
 
         var trimmed = operation.Understood!.Analysis.TrimmedText;
-        var behind = names.Aggregate(_behind, (text, name) => text.Replace(name.Place, name.Sql, StringComparison.Ordinal));
+        // In one pass: a name may look like a place.
+        var behind = Place().Replace(_behind, place => names.First(name => name.Place == place.Value).Sql);
         WriteParse(output, Encoding.UTF8.GetBytes(_text + trimmed + behind), operation.Statement?.Types ?? []);
         output.Begin(FrontendType.Bind);
         output.WriteByte(0);
@@ -195,6 +231,9 @@ internal sealed class ImpactStatement
     /// <summary>An array of texts as the server reads it.</summary>
     public static string Array(IEnumerable<string> texts) =>
         $"{{{string.Join(',', texts.Select(text => $"\"{text.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("\"", "\\\"", StringComparison.Ordinal)}\""))}}}";
+
+    [GeneratedRegex("\\$(?:columns|relation|key)", RegexOptions.CultureInvariant)]
+    private static partial Regex Place();
 
     private static void WriteParse(OutputBuffer output, ReadOnlySpan<byte> text, uint[] types)
     {

@@ -1,4 +1,5 @@
 using System.Text;
+using Countersign.Approval.Contracts;
 
 namespace Countersign.Proxy.Postgres.Messages;
 
@@ -60,22 +61,25 @@ internal static class ErrorFields
         output.End();
     }
 
-    /// <summary>Writes a report of the gateway's own.</summary>
+    /// <summary>
+    /// Writes a report of the gateway's own. Names, comments and messages of others are in it, and psql shows it on a terminal as it is: so everything
+    /// invisible is made visible, as on an approver's page.
+    /// </summary>
     public static void Write(OutputBuffer output, BackendType type, string severity, string code, string message, string? hint = null, string? detail = null)
     {
         output.Begin(type);
         Field(output, 'S', severity);
         Field(output, 'V', severity);
         Field(output, 'C', code);
-        Field(output, 'M', message);
+        Field(output, 'M', VisibleText.Escape(message));
         if (!string.IsNullOrEmpty(detail))
         {
-            Field(output, 'D', detail);
+            Field(output, 'D', VisibleText.Escape(detail));
         }
 
         if (!string.IsNullOrEmpty(hint))
         {
-            Field(output, 'H', hint);
+            Field(output, 'H', VisibleText.Escape(hint));
         }
 
         output.WriteByte(0);

@@ -18,6 +18,7 @@ internal sealed class OperationTexts(PathSession session, SqlParser parser, Sess
     private const int MaxKept = 256;
     private readonly Dictionary<SqlAnalysis, UnderstoodText> _kept = new(ReferenceEqualityComparer.Instance);
     private UnderstoodText? _last;
+    private string? _searchPath;
 
     /// <summary>What a text means.</summary>
     public async ValueTask<UnderstoodText> UnderstandAsync(ReadOnlyMemory<byte> text, CancellationToken cancellation)
@@ -87,6 +88,7 @@ internal sealed class OperationTexts(PathSession session, SqlParser parser, Sess
     /// <summary>Notes the search_path that a session begins with. Where it has more schemas than the server's default, their owners may have put names before pg_catalog's or beside them.</summary>
     public void Begins(string searchPath)
     {
+        _searchPath = searchPath;
         var schemas = searchPath.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
         NamesMayDiffer |= schemas is not ([] or ["\"$user\"", "public"] or ["\"$user\""] or ["public"] or ["\"\""] or ["pg_catalog", ..]);
     }
@@ -169,6 +171,15 @@ internal sealed class OperationTexts(PathSession session, SqlParser parser, Sess
             Context = context,
         };
     }
+
+    /// <summary>
+    /// Whether names, rights and rules are those of a session that has just begun: as the login's own role, with the search_path that it began with, without
+    /// temporary relations, with triggers, foreign keys and row level security in force.
+    /// </summary>
+    /// <param name="row">Answer to <see cref="GatewayStatement.ReadContext"/>; null in a failed transaction.</param>
+    public bool IsOwnContext(string?[]? row) => row is { Length: GatewayStatement.ContextColumns }
+        && row[0] == _searchPath && row[1] == session.DatabaseRole && row[7] == "false" && row[9] == "origin" && row[11] == "on"
+        && ForcedSettings.IsKept(ForcedSettings.ClientEncoding, row[8] ?? "") && ForcedSettings.IsKept(ForcedSettings.StandardConformingStrings, row[2] ?? "");
 
     /// <summary>What hardly anybody changes is only named where it is changed: digests made before it counted stay what they are.</summary>
     private static void Unusual(Dictionary<string, string> context, string name, string? value, string usual)
