@@ -41,10 +41,11 @@ internal sealed class ControlPlane : IAsyncDisposable
     private readonly PostgresServer _database;
     private readonly WebApplication _ear;
     private readonly GroupKey _group;
+    private readonly string _settings;
 
-    private ControlPlane(FakeCluster cluster, PostgresServer database, WebApplication ear, GroupKey group, IReadOnlyList<Account> accounts)
+    private ControlPlane(FakeCluster cluster, PostgresServer database, WebApplication ear, GroupKey group, IReadOnlyList<Account> accounts, string settings)
     {
-        (Cluster, _database, _ear, _group) = (cluster, database, ear, group);
+        (Cluster, _database, _ear, _group, _settings) = (cluster, database, ear, group, settings);
         People = [.. accounts.Select(account => new Visitor(cluster.Entrance, account))];
     }
 
@@ -63,27 +64,20 @@ internal sealed class ControlPlane : IAsyncDisposable
         await File.WriteAllTextAsync(file, $"Host=127.0.0.1;Port={database.Port};Username={PostgresServer.Superuser};Password={PostgresServer.Password};Database=postgres;SSL Mode=Disable");
         File.SetUnixFileMode(file, UnixFileMode.UserRead | UnixFileMode.UserWrite);
         Account[] accounts = [new("alice", Guid.NewGuid().ToString("N")), new("bob", Guid.NewGuid().ToString("N")), .. Enumerable.Range(1, people).Select(number => new Account($"engineer{number}", Guid.NewGuid().ToString("N")))];
-        try
+        var cluster = await FakeCluster.StartAsync(
+            new FakeClusterOptions { Accounts = accounts, Proxies = 0, Settings = (_, _) => [new("Countersign__Storage__PostgresFile", file)] }, CancellationToken.None);
+        var ear = await ListenAsync();
+        await cluster.Plane.AddAsync(new SidecarOptions
         {
-            var cluster = await FakeCluster.StartAsync(
-                new FakeClusterOptions { Accounts = accounts, Proxies = 0, Settings = (_, _) => [new("Countersign__Storage__PostgresFile", file)] }, CancellationToken.None);
-            var ear = await ListenAsync();
-            await cluster.Plane.AddAsync(new SidecarOptions
-            {
-                AppId = AppIds.Proxy,
-                App = new Uri(ear.Urls.First()),
-                HealthPath = "/health/live",
-                MaxBody = 4 * 1024 * 1024,
-            });
-            var group = GroupKey.LoadOrCreate(Path.Combine(cluster.Folder, "data", "group.key"));
-            var plane = new ControlPlane(cluster, database, ear, group, accounts);
-            await plane.PrepareAsync(connections);
-            return plane;
-        }
-        finally
-        {
-            File.Delete(file);
-        }
+            AppId = AppIds.Proxy,
+            App = new Uri(ear.Urls.First()),
+            HealthPath = "/health/live",
+            MaxBody = 4 * 1024 * 1024,
+        });
+        var group = GroupKey.LoadOrCreate(Path.Combine(cluster.Folder, "data", "group.key"));
+        var plane = new ControlPlane(cluster, database, ear, group, accounts, file);
+        await plane.PrepareAsync(connections);
+        return plane;
     }
 
     public Uri AddressOf(string service) => Cluster[service].Address;
@@ -151,6 +145,7 @@ internal sealed class ControlPlane : IAsyncDisposable
         await _ear.DisposeAsync();
         await _database.DisposeAsync();
         _group.Dispose();
+        File.Delete(_settings);
     }
 
     // One app that subscribes as proxies do stands for all of them: what a broker does to reach each is not simulated.

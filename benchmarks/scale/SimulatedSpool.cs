@@ -148,7 +148,8 @@ internal sealed class SimulatedSpool(SimulatedProxy proxy, int sessions, double 
 
                 Acknowledged += _entries;
                 Behind -= _entries;
-                (_entries, var pause) = (0, ShipInterval);
+                var gather = TimeSpan.FromMilliseconds(Math.Clamp(result.GatherMilliseconds, 0, 5000));
+                (_entries, var pause) = (0, gather > ShipInterval ? gather : ShipInterval);
                 _frames.ResetWrittenCount();
                 return pause;
             }

@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Text;
 using Countersign.Platform.Tokens;
+using Microsoft.IdentityModel.Tokens;
 
 namespace Countersign.Platform.Embedded;
 
@@ -12,6 +13,10 @@ public sealed class TrustFolder : ITrustedKeys
 {
     private const int MaxFileLength = 64 * 1024;
     private const int MaxFiles = 4096;
+
+    // What was read this soon after it was written may have changed once more within the same tick of the file system's clock: files by one as long, the folder by one more.
+    private static readonly TimeSpan Tick = TimeSpan.FromMilliseconds(100);
+    private static readonly TimeSpan Settled = TimeSpan.FromSeconds(2);
     private const string Ending = ".jwks.json";
     private readonly string _directory;
     private readonly string _instance;
@@ -43,21 +48,33 @@ public sealed class TrustFolder : ITrustedKeys
 
         // Files are replaced as a whole, which changes the folder.
         var stamp = folder.LastWriteTimeUtc;
-        if (_cache.TryGetValue(issuer, out var kept) && kept.Stamp == stamp)
+        if (_cache.TryGetValue(issuer, out var kept) && kept.Stamp == stamp && kept.Read - stamp > Tick)
         {
             return ValueTask.FromResult(kept.Keys);
         }
 
         try
         {
+            var now = DateTime.UtcNow;
             var files = folder.EnumerateFiles("*" + Ending).Take(MaxFiles + 1).ToList();
             if (files.Count is 0 or > MaxFiles || files.Any(file => file.Length > MaxFileLength))
             {
                 throw new TokenRejectedException("nobody of that name is enrolled") { IsSignerUnknown = true };
             }
 
-            var keys = new VerificationKeys(files.SelectMany(file => VerificationKeys.FromJson(File.ReadAllText(file.FullName)).Keys).DistinctBy(key => key.KeyId));
-            _cache[issuer] = new Entry(stamp, keys);
+            // Only what is new is read: while many instances start, the folder changes with each of them.
+            var known = kept?.Files ?? [];
+            KeyFile Read(FileInfo file)
+            {
+                var at = (file.LastWriteTimeUtc, file.Length);
+                return known.TryGetValue(file.Name, out var old) && old.At == at && old.Read - at.LastWriteTimeUtc > Settled
+                    ? old
+                    : new KeyFile(at, now, VerificationKeys.FromJson(File.ReadAllText(file.FullName)).Keys);
+            }
+
+            var read = files.ToDictionary(file => file.Name, Read, StringComparer.Ordinal);
+            var keys = new VerificationKeys(read.Values.SelectMany(file => file.Keys).DistinctBy(key => key.KeyId));
+            _cache[issuer] = new Entry(stamp, now, keys, read);
             return ValueTask.FromResult(keys);
         }
         catch (Exception error) when (error is ArgumentException or IOException or UnauthorizedAccessException)
@@ -76,6 +93,12 @@ public sealed class TrustFolder : ITrustedKeys
         {
             // Readable by the other services, unlike everything else that this process writes.
             Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+            if (File.Exists(path) && File.ReadAllText(path) == jwks)
+            {
+                // A restart enrols nothing new, and need not make everybody read the folder again.
+                return;
+            }
+
             var temporary = $"{path}.{Guid.NewGuid():N}.tmp";
             File.WriteAllText(temporary, jwks, Encoding.ASCII);
             File.Move(temporary, path, overwrite: true);
@@ -104,7 +127,9 @@ public sealed class TrustFolder : ITrustedKeys
         }
     }
 
-    private sealed record Entry(DateTime Stamp, VerificationKeys Keys);
+    private sealed record Entry(DateTime Stamp, DateTime Read, VerificationKeys Keys, Dictionary<string, KeyFile> Files);
+
+    private sealed record KeyFile((DateTime LastWriteTimeUtc, long Length) At, DateTime Read, IReadOnlyList<JsonWebKey> Keys);
 }
 
 /// <summary>Makes the public keys of this process known to the others.</summary>

@@ -62,7 +62,8 @@ public sealed class FakePeers : IAsyncDisposable
                     Mail = peers.Mails.GetValueOrDefault(person.Person),
                 })));
         app.MapPost("/identity/v1/tokens", (JsonElement body, HttpContext http) =>
-            http.Request.Headers.Authorization.ToString().StartsWith("Bearer ", StringComparison.Ordinal)
+            peers.IdentityDown ? Results.StatusCode(503)
+            : http.Request.Headers.Authorization.ToString().StartsWith("Bearer ", StringComparison.Ordinal)
                 && body.GetProperty("grant").GetString() == "login_code"
                 && peers.LoginCodes.TryRemove(body.GetProperty("code").GetString()!, out var person)
                 ? Results.Json(new { accessToken = peers.Token(person), expiresIn = 900, refreshToken = "r" })

@@ -118,6 +118,33 @@ public sealed class FormatTests
         Assert.Contains(Frozen, File.ReadAllText(Path.Combine(Repository.Root, "docs/formats/approval-request.md")), StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(null, new[] { "otp" })]
+    [InlineData(60, new string[0])]
+    [InlineData(60, new[] { "otp", "pwd" })]
+    public async Task A_grant_says_how_approvers_logged_in_in_a_way_that_verifiers_can_read(int? age, string[] amr)
+    {
+        using var key = SigningKey.Create();
+        var grant = key.Sign(TokenTypes.Grant, new GrantClaims
+        {
+            Id = "apr_x:grant",
+            Issuer = "approval",
+            Request = "apr_x",
+            Kind = RequestKind.Operation,
+            Person = "per_alice",
+            Connection = "shop",
+            Digests = [new string('1', 64)],
+            AllOf = [new RequestRequirement(["dba"], 1)],
+            Approvers = [new GrantApprover("per_bob", "bob@example.com", 1_767_225_600)],
+            Assurance = new RequestAssurance(age, amr),
+            IssuedAt = 1_767_225_600,
+            ExpiresAt = 1_767_226_200,
+        });
+        var read = await new VerificationKeys([key.PublicKey]).VerifyAsync<GrantClaims>(grant, TokenTypes.Grant, "approval", null, DateTimeOffset.FromUnixTimeSeconds(1_767_225_700));
+        Assert.Equal(age, read.Assurance!.MaxAgeSeconds);
+        Assert.Equal(amr, read.Assurance.Amr);
+    }
+
     [Fact]
     public async Task Grants_are_frozen()
     {

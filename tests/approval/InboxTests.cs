@@ -1,6 +1,8 @@
 using System.Net;
 using System.Text.RegularExpressions;
 using Countersign.Approval.Contracts;
+using Countersign.Approval.Host.Inbox;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace Countersign.Approval.Tests;
 
@@ -64,6 +66,37 @@ public sealed partial class InboxTests : IAsyncLifetime
         }
         while (after is not null);
         Assert.Equal(asked, seen);
+    }
+
+    [Fact]
+    public async Task What_lies_beyond_what_one_call_looks_at_is_on_the_next_pages()
+    {
+        _server.Services.GetRequiredService<ApproverInbox>().MostLookedAt = 3;
+        var asked = new List<string>();
+        for (var number = 0; number < 11; number++)
+        {
+            asked.Insert(0, (await _server.OpenAsync(_server.Create(number == 0 ? "dave" : "alice"))).Id);
+        }
+
+        async Task<List<string>> AllAsync(string filter)
+        {
+            var (seen, after) = (new List<string>(), "");
+            do
+            {
+                var page = await InboxAsync("bob", $"?{filter}&after={after}");
+                Assert.False(page.Counts.Complete);
+                seen.AddRange(page.Items.Select(item => item.Request.Id));
+                after = page.Next;
+            }
+            while (after is not null);
+            return seen;
+        }
+
+        Assert.Equal(asked, await AllAsync("limit=2"));
+        Assert.Equal(asked, await AllAsync("limit=200"));
+        Assert.Equal([asked[^1]], await AllAsync("requester=dave@example.com"));
+        Assert.Equal([asked[^1]], await AllAsync("requester=dave&limit=1"));
+        Assert.Empty(await AllAsync("kind=bundle"));
     }
 
     [Fact]

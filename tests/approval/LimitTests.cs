@@ -47,6 +47,44 @@ public sealed class LimitTests
         await server.OpenAsync(server.Create("bob"));
     }
 
+    [Trait("group", "attacks")]
+    [Fact]
+    public async Task Second_accounts_and_service_accounts_give_nobody_more_pending_requests()
+    {
+        await using var server = await ApprovalServer.StartAsync();
+        server.Peers.Person("alice", sameAs: ["alice2", "etl"]);
+        server.Peers.Person("alice2", enrolled: false, sameAs: ["alice", "etl"]);
+        server.Peers.Person("etl", enrolled: false, sameAs: ["alice", "alice2", "erin"]);
+        server.Peers.Person("erin", enrolled: false, sameAs: ["etl"]);
+        async Task FullAsync(string person)
+        {
+            using var refused = await server.PostAsync("", server.Service("proxy"), server.Create(person));
+            Assert.Equal("too-many-pending", await ApprovalServer.ProblemAsync(refused, HttpStatusCode.TooManyRequests));
+        }
+
+        var first = await server.OpenAsync(server.Create("alice"));
+        await server.OpenAsync(server.Create("alice"));
+        await server.OpenAsync(server.Create("alice2"));
+        await server.OpenAsync(server.Create("alice2"));
+        var create = server.Create("etl");
+        var last = await server.OpenAsync(create);
+        await FullAsync("alice");
+        await FullAsync("alice2");
+        await FullAsync("etl");
+
+        // The same again is the same request, and a second owner is another person: only what the account asks for is theirs too.
+        Assert.Equal(last.Id, (await server.OpenAsync(create)).Id);
+        for (var number = 0; number < 4; number++)
+        {
+            await server.OpenAsync(server.Create("erin"));
+        }
+
+        await FullAsync("erin");
+        await server.ApproveAsync(first);
+        await server.OpenAsync(server.Create("alice2"));
+        await FullAsync("alice");
+    }
+
     [Fact]
     public async Task Requests_and_their_deadlines_outlive_the_host()
     {

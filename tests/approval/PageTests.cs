@@ -142,6 +142,7 @@ public sealed partial class PageTests(ServerFixture fixture) : IClassFixture<Ser
         using var stranger = new Browser(_server);
         using var loggedOut = await stranger.PostAsync($"{page}/approve", form);
         Assert.Equal(HttpStatusCode.Unauthorized, loggedOut.StatusCode);
+        await ApprovalServer.UntilAsync(() => _server.Audits.Any(audit => audit is { Success: false } && audit.Details["code"] == "logged-out"), "an audit event of a form without a session");
         var still = await _server.GetAsync<RequestView>($"/{asked.Id}", _server.Service("proxy"));
         Assert.Equal((RequestState.Pending, 1L), (still.State, still.Version));
     }
@@ -157,6 +158,47 @@ public sealed partial class PageTests(ServerFixture fixture) : IClassFixture<Ser
         var html = await shown.Content.ReadAsStringAsync();
         Assert.Contains("You asked for this yourself", html, StringComparison.Ordinal);
         Assert.DoesNotContain("<form", html, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("/approval/requests/")]
+    [InlineData("/approval/inbox")]
+    public async Task A_page_says_so_where_what_it_needs_is_down(string page)
+    {
+        if (page.EndsWith('/'))
+        {
+            page += (await _server.OpenAsync()).Id;
+        }
+
+        using var browser = new Browser(_server);
+        await browser.LogInAsync(page, "bob");
+        using var shown = await browser.GetAsync(page);
+        var form = page.EndsWith("inbox", StringComparison.Ordinal) ? null : Form(await shown.Content.ReadAsStringAsync());
+        using var other = new Browser(_server);
+        using var begun = await other.GetAsync(page);
+        var back = Uri.UnescapeDataString(begun.Headers.Location!.ToString().Split("return=")[1]);
+
+        var answers = new List<HttpResponseMessage>();
+        _server.Peers.IdentityDown = true;
+        try
+        {
+            answers.AddRange([await other.GetAsync($"{back}&code=any"), await browser.GetAsync(page)]);
+            if (form is not null)
+            {
+                answers.Add(await browser.PostAsync($"{page}/approve", form));
+            }
+        }
+        finally
+        {
+            _server.Peers.IdentityDown = false;
+        }
+
+        foreach (var answer in answers)
+        {
+            Assert.Equal((HttpStatusCode.ServiceUnavailable, "text/html"), (answer.StatusCode, answer.Content.Headers.ContentType?.MediaType));
+            Assert.Contains("Nothing was decided", await answer.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+            answer.Dispose();
+        }
     }
 
     [Trait("group", "attacks")]

@@ -170,6 +170,7 @@ public sealed class RefusalTests(ServerFixture fixture) : IClassFixture<ServerFi
         { "access token as assertion", 401, "token-rejected" },
         { "no assertion", 401, "token-rejected" },
         { "assertion of another audience", 401, "token-rejected" },
+        { "a credential that the approver made", 409, "wrong-state" },
         { "another service", 403, "not-executor" },
         { "a service that may not redeem", 403, "caller-not-allowed" },
         { "a person", 403, "caller-not-allowed" },
@@ -194,6 +195,7 @@ public sealed class RefusalTests(ServerFixture fixture) : IClassFixture<ServerFi
         {
             "another person" => peers.Session("bob"),
             "another connection" => peers.Session("alice", "other"),
+            "a credential that the approver made" => peers.Session("alice", owners: ["bob"]),
             "forged assertion" => peers.Session("alice", key: Forged),
             "expired assertion" => peers.Session("alice", lifetime: TimeSpan.FromMinutes(-1)),
             "access token as assertion" => peers.Token("alice"),

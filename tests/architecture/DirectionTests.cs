@@ -43,10 +43,11 @@ public sealed class DirectionTests
             select $"{project} -> {reference}";
         Assert.Empty(wrong);
 
-        // The proxy evaluates bundles in process, verifies them itself, and writes the recording format. The recorder verifies them for how long it keeps payloads.
+        // The proxy evaluates bundles in process, verifies them itself, and writes the recording format. The recorder verifies them for how long it keeps payloads,
+        // identity for who must agree to its changes.
         static bool IsException(Project project, string reference) =>
             (project.Service == "proxy" && reference is "services/policy/Engine" or "services/recorder/Format" or "services/policy/Bundles")
-            || (project.Folder == "services/recorder/Host" && reference is "services/policy/Bundles");
+            || (project.Folder is "services/recorder/Host" or "services/identity/Host" && reference is "services/policy/Bundles");
     }
 
     [Theory]

@@ -76,7 +76,7 @@ public sealed class ApprovalAttackTests(World world) : Scenario(world)
             (await World.Bob.GetAsync<List<PersonView>>("identity/v1/persons")).FirstOrDefault(person => person.Name == name)?.Id);
         var credential = (await World.Carol.PostAsync("identity/v1/credentials", new CreateCredential(["shop"], 3600, account))).Read<CreatedCredential>();
         using var client = await RawClient.LogInAsync(World.GatewayPort, credential.Credential.UserName, credential.Secret, "shop");
-        var request = await client.HeldAsync("delete from orders where id = 27");
+        var request = await client.HeldAsync("insert into never_in_transaction values (90)");
         Assert.Equal(account, (await World.Bob.RequestAsync(request)).Requester);
         foreach (var owner in new[] { World.Carol, World.Alice })
         {
@@ -86,10 +86,10 @@ public sealed class ApprovalAttackTests(World world) : Scenario(world)
 
         await World.AuditedAsync("request.decision-refused", request);
         Assert.Equal(RequestState.Pending, (await World.Bob.RequestAsync(request)).State);
-        Assert.Equal(1, await World.CountAsync("orders where id = 27"));
+        Assert.Equal(0, await World.CountAsync("never_in_transaction where id = 90"));
 
         await World.Bob.ApproveAsync(request);
-        Assert.Equal("DELETE 1", (await client.ReadToReadyAsync()).Tags());
+        Assert.Equal("INSERT 0 1", (await client.ReadToReadyAsync()).Tags());
     }
 
     [Fact]

@@ -73,7 +73,7 @@ public sealed class ExtensionTests(World world) : Scenario(world)
         var brief = await AskAsync(World.Alice, new { connection = "shop", text = Brief, reason = "ticket 3" });
         await World.Bob.ApproveAsync(brief.Id);
         await World.StateAsync(brief.Id, RequestState.Expired);
-        await RefusedAsync(World.Alice, "not-extendable", new { connection = "shop", text = Brief, reason = "late", extends = brief.Id });
+        await RefusedAsync(World.Alice, "not-extendable", new { connection = "shop", text = Brief, reason = "late", extends = brief.Id }, but: extension.Id);
         using var client = await World.Alice.ConnectAsync();
         foreach (var text in new[] { Delete, Brief })
         {

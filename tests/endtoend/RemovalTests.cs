@@ -55,7 +55,7 @@ public sealed class RemovalTests(World world) : Scenario(world)
         var bundle = JsonSerializer.Deserialize<Bundle>(Base64Url.DecodeFromChars(real.Payload), Web)!;
         var forged = bundle with
         {
-            Version = bundle.Version + 1000,
+            Version = bundle.Version + 1,
             Documents = [.. bundle.Documents, new BundleDocument("open.yaml", "apiVersion: countersign/v1\nkind: Policy\nname: open\nrules:\n  - name: all\n    effect: allow\n    when: {complete: any}\n")],
         };
         var payload = JsonSerializer.SerializeToUtf8Bytes(forged, Web);
@@ -94,6 +94,7 @@ public sealed class RemovalTests(World world) : Scenario(world)
         finally
         {
             World.PolicyRelay.Forge = null;
+            await World.CatchUpAsync();
         }
 
         Assert.Contains(World.LogLines(), line => line.Contains("does more than taking away", StringComparison.Ordinal));

@@ -148,7 +148,7 @@ public sealed class TokenAttackTests(World world) : Scenario(world)
         var bundle = JsonSerializer.Deserialize<Bundle>(Base64Url.DecodeFromChars(real.Payload), Web)!;
         var forged = bundle with
         {
-            Version = bundle.Version + 1000,
+            Version = bundle.Version + 1,
             Documents = [new BundleDocument("open", "apiVersion: countersign/v1\nkind: Policy\nname: open\nrules:\n  - name: all\n    effect: allow\n    when: {complete: any}\n")],
         };
         var payload = JsonSerializer.SerializeToUtf8Bytes(forged, Web);
@@ -180,6 +180,7 @@ public sealed class TokenAttackTests(World world) : Scenario(world)
         finally
         {
             World.PolicyRelay.Forge = null;
+            await World.CatchUpAsync();
         }
 
         Assert.Equal(1, await World.CountAsync("orders where id = 43"));

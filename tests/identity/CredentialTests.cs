@@ -39,6 +39,37 @@ public sealed class CredentialTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Making_and_listing_somebodys_credentials_reads_nobody_elses()
+    {
+        var alice = await _host.LogInAsync("alice");
+        var first = await CreateAsync(alice, "orders");
+
+        // Whoever reads this one fails.
+        var store = _host.Services.GetRequiredKeyedService<IStateStore>(AppIds.Identity);
+        Assert.True(await store.TrySaveAsync("credentials", "somebody-2222", "null"u8.ToArray(), null, TestContext.Current.CancellationToken));
+        var second = await CreateAsync(alice, "orders");
+        var listed = await _host.GetAsync<List<CredentialView>>(alice.AccessToken, "/identity/v1/credentials");
+        Assert.Equal([second.Credential.Id, first.Credential.Id], listed.Select(view => view.Id));
+    }
+
+    [Fact]
+    public async Task Credentials_of_a_release_without_an_index_are_listed()
+    {
+        var store = _host.Services.GetRequiredKeyedService<IStateStore>(AppIds.Identity);
+        var alice = await _host.LogInAsync("alice");
+        var created = await CreateAsync(alice, "orders");
+        foreach (var (collection, key) in new[] { ("credential-index", "all"), ($"credentials-of/{alice.Person}", created.Credential.UserName) })
+        {
+            var item = (await store.GetAsync(collection, key, TestContext.Current.CancellationToken))!;
+            Assert.True(await store.TryDeleteAsync(collection, key, item.ETag, TestContext.Current.CancellationToken));
+        }
+
+        await using var restarted = await IdentityHost.StartAsync(_host.Data);
+        var listed = await restarted.GetAsync<List<CredentialView>>(alice.AccessToken, "/identity/v1/credentials");
+        Assert.Equal(created.Credential.Id, Assert.Single(listed).Id);
+    }
+
+    [Fact]
     public async Task The_secret_is_nowhere_in_the_data_directory()
     {
         var created = await CreateAsync(await _host.LogInAsync("alice"), "orders");

@@ -32,6 +32,7 @@ public sealed class ForeignProviderTests : IAsyncLifetime
             ["Countersign:Identity:Provider:WebClientId"] = client,
             ["Countersign:Identity:Provider:WebClientSecret"] = secret,
             ["Countersign:Identity:Provider:WebClientAuthentication"] = method,
+            ["Countersign:Identity:Provider:VouchedNameClaims:0"] = "email",
             ["Countersign:Identity:Provider:Scopes:0"] = "openid",
             ["Countersign:Identity:Provider:Scopes:1"] = "groups",
         });

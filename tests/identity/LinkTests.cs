@@ -5,6 +5,7 @@ using Countersign.Identity.Contracts;
 using Countersign.Identity.Host;
 using Countersign.Identity.Tests.Support;
 using Countersign.Platform.Ports;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace Countersign.Identity.Tests;
 
@@ -111,6 +112,26 @@ public sealed class LinkTests : IAsyncLifetime
         var called = await directory.SignInAsync(
             new Persons.ProviderIdentity { Issuer = "https://other.example", Subject = "z", Name = _alice.Person, AuthenticatedAt = DateTimeOffset.UtcNow }, default);
         Assert.StartsWith($"{_alice.Person} #", called.Person.Name, StringComparison.Ordinal);
+    }
+
+    [Trait("group", "attacks")]
+    [Fact]
+    public async Task An_address_that_the_provider_does_not_vouch_for_is_nobodys_name()
+    {
+        // An approver group lists carol@example.test, who has never logged in. Mallory may call himself what he likes.
+        var directory = (Persons.PersonDirectory)_host.Services.GetService(typeof(Persons.PersonDirectory))!;
+        var mallory = await directory.SignInAsync(
+            new Persons.ProviderIdentity { Issuer = "https://idp.example", Subject = "m", Name = "carol@example.test", AuthenticatedAt = DateTimeOffset.UtcNow }, default);
+        Assert.Matches("^carol@example.test #[a-z2-7]{4,}$", mallory.Person.Name);
+        var carol = await _host.LogInAsync("carol");
+        Assert.Equal("carol@example.test", carol.Claims.Name);
+
+        // Nor does a service account get such a name, whatever two people agree to.
+        var asked = await AskAsync(_alice, "/identity/v1/service-accounts", new { name = "dave@example.test" });
+        await _host.Approval.ApproveAsync(asked.RequestId, _bob.Person);
+        await HttpExtensions.UntilAsync(async () => (await _host.GetAsync<List<PersonView>>(_alice.AccessToken, "/identity/v1/persons"))
+            .Any(person => person.Name.StartsWith("dave@example.test #", StringComparison.Ordinal)));
+        Assert.Equal("dave@example.test", (await _host.LogInAsync("dave")).Claims.Name);
     }
 
     [Trait("group", "attacks")]
@@ -231,7 +252,44 @@ public sealed class LinkTests : IAsyncLifetime
         Assert.True((await _host.StandingAsync(carol.Person)).Disabled);
         _host.Approval.IsDown = false;
         await HttpExtensions.UntilAsync(() => Task.FromResult(_host.Approval.Requests.Values.Any(request => request.Review is not null)));
+        await HttpExtensions.UntilAsync(async () => (await UnreviewedAsync(_host)).Count == 0);
     }
+
+    [Fact]
+    public async Task A_review_that_could_not_be_opened_is_opened_after_a_restart_and_listed_until_then()
+    {
+        _host.Approval.IsDown = true;
+        var carol = await _host.LogInAsync("carol");
+        using (var disabled = await _alice.SendAsync(HttpMethod.Post, $"/identity/v1/persons/{carol.Person}/disable", new { reason = "left" }))
+        {
+            await disabled.MustSucceedAsync();
+        }
+
+        var left = Assert.Single(await UnreviewedAsync(_host));
+        Assert.Equal((_alice.Person, "left", ""), (left.Requester, left.Reason, left.Problem));
+        Assert.Contains("was disabled", left.Text, StringComparison.Ordinal);
+        using (var stranger = await (await _host.LogInAsync("dave")).SendAsync(HttpMethod.Get, "/identity/v1/removals"))
+        {
+            Assert.Equal("not-enrolled", await stranger.CodeAsync());
+        }
+
+        // Another process, which never had Alice's token, and is refused at first: it says so once, and keeps it on the list.
+        await using var again = await IdentityHost.StartAsync(_host.Data);
+        again.Approval.Refuses = true;
+        await HttpExtensions.UntilAsync(async () => (await UnreviewedAsync(again)).Single().Problem.Length > 0);
+        await HttpExtensions.UntilAsync(() => Task.FromResult(_host.Audit.Events.Concat(again.Audit.Events).Any(e => e is { Action: "removal.not-reviewed", Success: false })));
+        again.Approval.Refuses = false;
+        var store = again.Services.GetRequiredKeyedService<IStateStore>(AppIds.Identity);
+        var item = (await store.GetAsync("unreviewed", left.Id, default))!;
+        var due = System.Text.Json.JsonSerializer.Deserialize<UnreviewedRemoval>(item.Value.Span, IdentityHost.Json)! with { NextAt = DateTimeOffset.UtcNow };
+        Assert.True(await store.TrySaveAsync("unreviewed", left.Id, System.Text.Json.JsonSerializer.SerializeToUtf8Bytes(due, IdentityHost.Json), item.ETag, default));
+        await HttpExtensions.UntilAsync(() => Task.FromResult(again.Approval.Requests.Values.Any(request => request.Review is not null)));
+        var opened = again.Approval.Requests.Values.Single(request => request.Review is not null);
+        Assert.Equal((_alice.Person, "left", left.Id), (opened.Requester, opened.Reason, opened.Context["removal"]));
+        await HttpExtensions.UntilAsync(async () => (await UnreviewedAsync(again)).Count == 0);
+    }
+
+    private async Task<List<UnreviewedView>> UnreviewedAsync(IdentityHost host) => await host.GetAsync<List<UnreviewedView>>(_alice.AccessToken, "/identity/v1/removals");
 
     [Fact]
     public async Task What_one_takes_from_oneself_needs_no_review_but_what_one_takes_from_others_does()

@@ -67,6 +67,20 @@ public sealed class BundleWatchTests : IDisposable
     }
 
     [Fact]
+    public async Task A_beacon_of_the_future_is_no_word_and_not_remembered()
+    {
+        Say(9, 1);
+        _policy.Beacon = version => new BundleSigner(_policyKey).Beacon(version, _clock.GetUtcNow().AddMinutes(1));
+        await Assert.ThrowsAsync<TokenRejectedException>(() => IsFreshAfterAsync(_watch));
+        Assert.False(_freshness.IsFresh);
+
+        // Else whoever has a clock that is ahead would keep the proxy from the true ones for good.
+        _policy.Beacon = version => new BundleSigner(_policyKey).Beacon(version, _clock.GetUtcNow());
+        Say(1, 1);
+        Assert.True(await IsFreshAfterAsync(_watch));
+    }
+
+    [Fact]
     public async Task A_bundle_newer_than_the_beacon_is_enforced_and_word_enough()
     {
         Say(1, 3);

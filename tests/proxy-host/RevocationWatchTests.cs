@@ -161,6 +161,82 @@ public sealed class RevocationWatchTests : IDisposable
     }
 
     [Fact]
+    public async Task A_revocation_that_comes_by_event_is_taken_as_it_came_and_one_behind_a_gap_is_asked_for()
+    {
+        await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        using var first = _sessions.Add("ses_1", Claims("crd_1", "per_1"));
+        using var second = _sessions.Add("ses_2", Claims("crd_2", "per_2"));
+        using var third = _sessions.Add("ses_3", Claims("crd_3", "per_3"));
+        await TellAsync(new Revocation(1, "credential", "crd_1", _clock.GetUtcNow()));
+        Assert.True(first.Ending.IsCancellationRequested);
+        Assert.Equal(1, _identity.Asked);
+
+        // Number 2 was lost: 3 is no reason to think that it never was.
+        await TellAsync(new Revocation(3, "credential", "crd_3", _clock.GetUtcNow()));
+        Assert.False(third.Ending.IsCancellationRequested);
+        _identity.Answers = _key;
+        _identity.Head = 3;
+        _identity.Feed = [new Revocation(2, "credential", "crd_2", _clock.GetUtcNow()), new Revocation(3, "credential", "crd_3", _clock.GetUtcNow())];
+        await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        Assert.True(second.Ending.IsCancellationRequested && third.Ending.IsCancellationRequested);
+
+        // Again, and an older beacon that was still on its way: nothing goes back.
+        await TellAsync(new Revocation(4, "person", "per_9", _clock.GetUtcNow()));
+        await TellAsync(new Revocation(1, "credential", "crd_1", _clock.GetUtcNow()));
+        _clock.Advance(TimeSpan.FromSeconds(31));
+        _freshness.PolicyAt(_clock.GetUtcNow().ToUnixTimeSeconds());
+        await HearAsync(_identity.Sign(3));
+        await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        Assert.True(_freshness.IsFresh);
+    }
+
+    [Fact]
+    public async Task A_revocation_before_the_first_word_of_identity_is_asked_for()
+    {
+        _identity.Head = 1;
+        await TellAsync(new Revocation(1, "credential", "crd_1", _clock.GetUtcNow()));
+        await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        Assert.Equal(1, _identity.Asked);
+        Assert.True(_freshness.IsFresh);
+    }
+
+    private ValueTask TellAsync(Revocation revocation) => _watch.OnEventAsync(
+        new BusEvent(Topics.Identity, $"revocation:{revocation.Sequence}", "countersign.revocation", JsonSerializer.SerializeToUtf8Bytes(revocation, JsonSerializerOptions.Web)));
+
+    /// <summary>All proxies hear the same beacons: if each then asked after the same time, identity would be asked by all in one moment, for ever.</summary>
+    [Fact]
+    public async Task Proxies_that_hear_the_same_beacons_do_not_all_ask_in_the_same_moment()
+    {
+        const int Proxies = 60;
+        var (asked, watches) = (new Dictionary<int, int>(), new List<RevocationWatch>());
+        for (var number = 0; number < Proxies; number++)
+        {
+            watches.Add(Start());
+            await watches[^1].FollowAsync(TestContext.Current.CancellationToken);
+        }
+
+        for (var tick = 1; tick <= 60; tick++)
+        {
+            _clock.Advance(TimeSpan.FromSeconds(2));
+            var beacon = _identity.Sign(0);
+            var before = _identity.Asked;
+            foreach (var watch in watches)
+            {
+                await watch.OnEventAsync(new BusEvent(Topics.Identity, "b", "countersign.beacon", JsonSerializer.SerializeToUtf8Bytes(beacon)));
+                await watch.FollowAsync(TestContext.Current.CancellationToken);
+            }
+
+            asked[tick] = _identity.Asked - before;
+        }
+
+        watches.ForEach(watch => watch.Dispose());
+
+        // Each has asked, within what it may wait for, and never more than a third of them together.
+        Assert.InRange(asked.Values.Sum(), Proxies, 2 * Proxies);
+        Assert.All(asked.Values, count => Assert.InRange(count, 0, Proxies / 3));
+    }
+
+    [Fact]
     public async Task Who_missed_what_is_no_longer_told_ends_every_session_and_goes_on()
     {
         await _watch.FollowAsync(TestContext.Current.CancellationToken);

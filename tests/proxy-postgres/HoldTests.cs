@@ -48,7 +48,7 @@ public sealed class HoldTests(ServerFixture server)
     }
 
     /// <summary>The table that every surface is tried with (tests/corpus/visible-text.jsonl).</summary>
-    public static TheoryData<string, string, string> Table => [.. File.ReadLines(Path.Combine(AppContext.BaseDirectory, "corpus", "visible-text.jsonl"))
+    public static TheoryData<string, string, string> Table => [.. File.ReadLines(System.IO.Path.Combine(AppContext.BaseDirectory, "corpus", "visible-text.jsonl"))
         .Select(line => System.Text.Json.JsonDocument.Parse(line).RootElement)
         .Select(each => (each.GetProperty("name").GetString()!, each.GetProperty("text").GetString()!, each.GetProperty("visible").GetString()!))];
 

@@ -53,6 +53,24 @@ public sealed class SpoolTests : IDisposable
     }
 
     [Fact]
+    public async Task A_proxy_lets_entries_gather_for_as_long_as_the_recorder_asks_but_not_those_that_somebody_waits_for()
+    {
+        var transport = new CollectingTransport(_signer) { GatherMilliseconds = int.MaxValue };
+        await using var spool = Open(transport, options => options with { ShipInterval = TimeSpan.FromMilliseconds(1), SealInterval = TimeSpan.FromHours(1) });
+        var recording = await spool.OpenAsync("ses_1", Make.Start(), default);
+        await transport.UntilAsync(collected => collected.Batches == 1);
+        for (var number = 1; number <= 50; number++)
+        {
+            await recording.Append(Make.Operation(number), RecordLevel.Durable).WaitAsync(default);
+        }
+
+        // The seal of the start may have come by itself.
+        Assert.InRange(transport.Batches, 1, 2);
+        await recording.Append(Make.Operation(51), RecordLevel.Acknowledged).WaitAsync(default);
+        Assert.InRange(transport.Batches, 2, 4);
+    }
+
+    [Fact]
     public async Task A_buffered_receipt_is_complete_at_once_and_is_written_all_the_same()
     {
         var transport = new CollectingTransport(_signer);

@@ -57,6 +57,12 @@ internal sealed class CollectingTransport(TestSigner signer) : IEntryTransport
     /// <summary>While true nothing is taken.</summary>
     public volatile bool Away;
 
+    /// <summary>How many batches came.</summary>
+    public int Batches { get; private set; }
+
+    /// <summary>What the recorder asks proxies for.</summary>
+    public int GatherMilliseconds { get; set; }
+
     /// <summary>Entries are taken, but the answer gets lost, this often.</summary>
     public int LoseAnswers { get; set; }
 
@@ -69,7 +75,8 @@ internal sealed class CollectingTransport(TestSigner signer) : IEntryTransport
 
         lock (_gate)
         {
-            var result = new BatchResult(new Dictionary<string, long>(), new Dictionary<string, string>());
+            Batches++;
+            var result = new BatchResult(new Dictionary<string, long>(), new Dictionary<string, string>()) { GatherMilliseconds = GatherMilliseconds };
             foreach (var entry in EntryFrame.ReadAll(batch.ToArray()))
             {
                 var seal = entry.Type == EntryType.Seal ? Seal.Read(entry.Payload.Span) : null;

@@ -66,7 +66,10 @@ public static class ApprovalActors
         services.AddSingleton(provider => new RequestParts(
             provider.GetRequiredService<IEvidence>(), provider.GetRequiredService<IGrantSigner>(),
             provider.GetRequiredService<IEffects<RequestDocument, RequestEffect>>(), provider.GetRequiredService<TimeProvider>(),
-            provider.GetRequiredService<IWorkflowHost>(), provider.GetRequiredService<IRefusalReports>(), settings.ReviewWithin));
+            provider.GetRequiredService<IWorkflowHost>(), provider.GetRequiredService<IRefusalReports>(), settings.ReviewWithin)
+        {
+            Open = provider.GetRequiredService<RequestIndex>(),
+        });
         return services;
     }
 

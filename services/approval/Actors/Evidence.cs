@@ -8,7 +8,11 @@ namespace Countersign.Approval.Actors;
 /// <param name="Person">Executing person.</param>
 /// <param name="Name">Display name.</param>
 /// <param name="Connection">Connection that the session is for.</param>
-public sealed record SessionEvidence(string Person, string Name, string Connection);
+public sealed record SessionEvidence(string Person, string Name, string Connection)
+{
+    /// <summary>Who may be behind it: owners of the account, who made the credential, who acts in the person's name.</summary>
+    public IReadOnlyList<string> Guises { get; init; } = [];
+}
 
 /// <summary>
 /// Turns tokens into facts, at the time of the command: verifies them with identity's keys, and asks identity and policy how the person stands now.

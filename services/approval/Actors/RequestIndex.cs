@@ -22,11 +22,24 @@ public sealed record RequestSummary(
     public bool IsOver => Transitions.IsTerminal(State) && !AwaitsReview;
 }
 
+/// <summary>A place in a list of the newest first: of the request with this id, whether it is still there or not.</summary>
+/// <param name="CreatedAt">When it was made.</param>
+/// <param name="Id">Request id.</param>
+public readonly record struct RequestPlace(DateTimeOffset CreatedAt, string Id)
+{
+    /// <summary>Whether a request comes later in the list.</summary>
+    public bool IsBefore(RequestSummary request)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        return request.CreatedAt == CreatedAt ? string.CompareOrdinal(request.Id, Id) > 0 : request.CreatedAt < CreatedAt;
+    }
+}
+
 /// <summary>
 /// All open requests of this process and the latest of those that are over, in memory: filled from the store at start, and by every save after that, so
 /// it is never behind what was answered.
 /// </summary>
-public sealed class RequestIndex
+public sealed class RequestIndex : IOpenRequests
 {
     /// <summary>How many requests are kept that are over; older ones are in the store, and in the recorder for ever.</summary>
     public const int MaxOver = 5_000;
@@ -104,13 +117,21 @@ public sealed class RequestIndex
     /// <param name="states">States; null for all.</param>
     /// <param name="requester">Person id; null for all.</param>
     /// <param name="where">What else must hold; null for nothing.</param>
+    /// <param name="after">Only what comes later in this order than a place in it; null for all.</param>
     public IReadOnlyList<RequestSummary> Find(
-        DateTimeOffset now, IReadOnlySet<WorkflowState>? states, string? requester, Func<RequestSummary, bool>? where = null) =>
+        DateTimeOffset now, IReadOnlySet<WorkflowState>? states, string? requester, Func<RequestSummary, bool>? where = null, RequestPlace? after = null) =>
     [
         .. Of(requester)
-            .Where(request => (states is null || states.Contains(request.StateAt(now))) && where?.Invoke(request) != false)
+            .Where(request => (states is null || states.Contains(request.StateAt(now))) && after?.IsBefore(request) != false && where?.Invoke(request) != false)
             .OrderByDescending(request => request.CreatedAt).ThenBy(request => request.Id, StringComparer.Ordinal),
     ];
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> Pending(IEnumerable<string> requesters, int most)
+    {
+        ArgumentNullException.ThrowIfNull(requesters);
+        return [.. requesters.SelectMany(Of).Where(request => request.State == WorkflowState.Pending).OrderByDescending(request => request.CreatedAt).Take(most).Select(request => request.Id)];
+    }
 
     private IEnumerable<RequestSummary> Of(string? requester)
     {

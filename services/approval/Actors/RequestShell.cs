@@ -14,7 +14,20 @@ namespace Countersign.Approval.Actors;
 /// <param name="ReviewWithin">How soon what one person did alone must be reviewed.</param>
 public sealed record RequestParts(
     IEvidence Evidence, IGrantSigner Signer, IEffects<RequestDocument, RequestEffect> Effects, TimeProvider Clock, IWorkflowHost Workflows, IRefusalReports Reports,
-    TimeSpan ReviewWithin);
+    TimeSpan ReviewWithin)
+{
+    /// <summary>What others wait for who count as the same person; null where nobody is linked with anybody.</summary>
+    public IOpenRequests? Open { get; init; }
+}
+
+/// <summary>Requests that are open, by who asked.</summary>
+public interface IOpenRequests
+{
+    /// <summary>Those that are pending.</summary>
+    /// <param name="requesters">Person ids.</param>
+    /// <param name="most">No more than this many.</param>
+    IReadOnlyList<string> Pending(IEnumerable<string> requesters, int most);
+}
 
 /// <summary>Reports refused attempts that nobody waits for.</summary>
 public interface IRefusalReports
@@ -124,7 +137,8 @@ public sealed class RequestShell
                 var session = await _parts.Evidence.SessionAsync(redeem.Assertion, cancellation);
                 return new Redeem(redeem.RedemptionId, service, session.Person, session.Connection, redeem.Index, redeem.Digest)
                 {
-                    Gone = await GoneAsync(document, cancellation),
+                    // I2 holds for who runs it too: an approver who made the credential that it runs under has approved for themselves.
+                    Gone = [.. await GoneAsync(document, cancellation), .. Executors(document, session)],
                 };
             case RevokeMessage revoke:
                 return new Revoke("", await _parts.Evidence.DeciderAsync(document!.Spec, revoke.Token, groups: false, cancellation), revoke.Comment);
@@ -147,6 +161,9 @@ public sealed class RequestShell
         document is { State: WorkflowState.Pending or WorkflowState.Approved, Bootstrap: false }
             ? _parts.Evidence.GoneAsync(document.Spec, document.Votes.Where(vote => vote.Approved).Select(vote => vote.Person).ToList(), cancellation)
             : ValueTask.FromResult<IReadOnlyList<string>>([]);
+
+    private static IEnumerable<string> Executors(RequestDocument document, SessionEvidence session) =>
+        document.Votes.Where(vote => vote.Approved && session.Guises.Contains(vote.Person, StringComparer.Ordinal)).Select(vote => vote.Person);
 
     /// <summary>Why what a request asks to extend can't be extended now; null where it can, or where it extends nothing.</summary>
     internal static async ValueTask<Refusal?> ExtensionRefusedAsync(IWorkflowHost workflows, RequestSpec spec, CancellationToken cancellation)

@@ -14,16 +14,21 @@ public sealed class RequesterShell
     private readonly IWorkflowHost _workflows;
     private readonly IEvidence _evidence;
     private readonly TimeProvider _clock;
+    private readonly IOpenRequests? _open;
+    private readonly int _most;
     private readonly WorkflowRunner<RequesterDocument, RequesterCommand, OpenEffect> _runner;
 
     /// <summary>A shell over a host.</summary>
     public RequesterShell(string person, IRunnerHost<RequesterDocument> host, RequestParts parts, RequesterLimits limits)
     {
         ArgumentNullException.ThrowIfNull(parts);
+        ArgumentNullException.ThrowIfNull(limits);
         _person = person;
         _workflows = parts.Workflows;
         _evidence = parts.Evidence;
         _clock = parts.Clock;
+        _open = parts.Open;
+        _most = limits.MaxPending;
         _runner = new(new RequesterWorkflow(limits), host, new Opening(parts), new Nudge(), parts.Clock);
     }
 
@@ -89,7 +94,7 @@ public sealed class RequesterShell
 
         var observed = await ObserveAsync(document?.Entries ?? [], cancellation);
         var refused = await RequestShell.ExtensionRefusedAsync(_workflows, spec, cancellation);
-        var step = await _runner.ExecuteAsync(new Ask(spec, observed) { ExtensionRefused = refused }, cancellation);
+        var step = await _runner.ExecuteAsync(new Ask(spec, observed) { ExtensionRefused = refused, PendingElsewhere = await ElsewhereAsync(requester, cancellation) }, cancellation);
         if (step.Refusal is { } refusal)
         {
             return new ActorAnswer(null, refusal, false, _clock.GetUtcNow());
@@ -103,6 +108,20 @@ public sealed class RequesterShell
         var found = step.Fresh ? new Attachment(spec.Id, 0) : RequesterWorkflow.Find(step.Document!, spec, observed)!;
         var answer = await _workflows.AskAsync(found.Request, new ReadMessage(), cancellation);
         return answer with { Fresh = step.Fresh, Index = found.Index };
+    }
+
+    // Linked accounts, accounts that one owns, owners of an account: all of them wear out the same approvers for the same human. Two that ask in the same instant may not
+    // see one another; each of them still has its own limit.
+    private async ValueTask<int> ElsewhereAsync(SpecRequester requester, CancellationToken cancellation)
+    {
+        var pending = 0;
+        foreach (var request in _open?.Pending(requester.SameAs.Where(person => person != requester.Person), _most) ?? [])
+        {
+            // The list may be late; the request itself is not.
+            pending += (await _workflows.AskAsync(request, new ObserveMessage(), cancellation)).Observation is { State: WorkflowState.Pending } ? 1 : 0;
+        }
+
+        return pending;
     }
 
     private async ValueTask<List<Observation>> ObserveAsync(IReadOnlyList<RequesterEntry> entries, CancellationToken cancellation)

@@ -102,7 +102,7 @@ public sealed record CreateRequest
 /// <param name="MaxAgeSeconds">Oldest login (<c>auth_time</c>) in seconds; null for any.</param>
 /// <param name="Amr">Authentication methods that must all have been used.</param>
 public sealed record RequestAssurance(
-    [property: JsonPropertyName("max_age")] int? MaxAgeSeconds, [property: JsonPropertyName("amr")] IReadOnlyList<string> Amr);
+    [property: JsonPropertyName("max_age"), JsonIgnore(Condition = JsonIgnoreCondition.Never)] int? MaxAgeSeconds, [property: JsonPropertyName("amr")] IReadOnlyList<string> Amr);
 
 /// <summary>An access window: how long, and what lies in it. An operation lies in it if it was understood completely, all of its command tags
 /// are in <paramref name="Statements"/> and all relations that it reads or writes are in <paramref name="Relations"/>.</summary>

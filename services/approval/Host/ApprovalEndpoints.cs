@@ -1,6 +1,5 @@
 using System.Security.Cryptography;
 using System.Text;
-using System.Threading.RateLimiting;
 using Countersign.Approval.Contracts;
 using Countersign.Approval.Grants;
 using Countersign.Approval.Host.Inbox;
@@ -163,29 +162,25 @@ internal static class ApprovalEndpoints
         return route;
     }
 
-    // Around everything else of the route: a token that the filter refuses is an attempt too. Bounded, since anybody can send anything.
-    private static void Audit(RouteGroupBuilder api)
+    // Around everything else of the route: a token that the filter refuses is an attempt too.
+    private static void Audit(RouteGroupBuilder api) => ((IEndpointConventionBuilder)api).Finally(endpoint =>
     {
-        var limiter = new FixedWindowRateLimiter(new FixedWindowRateLimiterOptions { PermitLimit = 50, Window = TimeSpan.FromSeconds(1), QueueLimit = 0 });
-        ((IEndpointConventionBuilder)api).Finally(endpoint =>
+        var next = endpoint.RequestDelegate!;
+        endpoint.RequestDelegate = async http =>
         {
-            var next = endpoint.RequestDelegate!;
-            endpoint.RequestDelegate = async http =>
+            await next(http);
+            if (http.Features.Get<Caller>() is null && http.Response.StatusCode is 401 or 403 && http.Request.Headers.Authorization.Count > 0)
             {
-                await next(http);
-                if (http.Features.Get<Caller>() is null && http.Response.StatusCode is 401 or 403 && http.Request.Headers.Authorization.Count > 0)
-                {
-                    using var lease = limiter.AttemptAcquire();
-                    if (lease.IsAcquired)
-                    {
-                        var code = http.Response.StatusCode == 401 ? "token-rejected" : "caller-not-allowed";
-                        var subject = http.Request.RouteValues["id"] as string ?? "";
-                        await http.RequestServices.GetRequiredService<RequestEvents>().RefusedAsync(
-                            "request.attempt-refused", "", "", subject.Length <= 64 ? subject : "", code,
-                            new Dictionary<string, string> { ["route"] = (endpoint as RouteEndpointBuilder)?.RoutePattern.RawText ?? "" });
-                    }
-                }
-            };
-        });
-    }
+                var code = http.Response.StatusCode == 401 ? "token-rejected" : "caller-not-allowed";
+                var subject = http.Request.RouteValues["id"] as string ?? "";
+                var source = Source(http);
+                await http.RequestServices.GetRequiredService<RequestEvents>().RefusedAsync(
+                    "request.attempt-refused", "", "", subject.Length <= 64 ? subject : "", code,
+                    new Dictionary<string, string> { ["route"] = (endpoint as RouteEndpointBuilder)?.RoutePattern.RawText ?? "", ["source"] = source }, source);
+            }
+        };
+    });
+
+    /// <summary>Address that a request came from: the client's, or that of whoever passes requests on.</summary>
+    internal static string Source(HttpContext http) => http.Connection.RemoteIpAddress?.ToString() ?? "unknown";
 }

@@ -42,6 +42,8 @@ public static class ApprovalService
         services.AddSingleton<IGrantSigner, GrantSigner>();
         services.AddMetrics();
         services.AddSingleton<ApprovalMetrics>();
+        services.AddSingleton<RefusalOutbox>();
+        services.AddHostedService(provider => provider.GetRequiredService<RefusalOutbox>());
         services.AddSingleton<RequestEvents>();
         services.AddSingleton<IEffects<RequestDocument, RequestEffect>>(provider => provider.GetRequiredService<RequestEvents>());
         services.AddSingleton<IRefusalReports>(provider => provider.GetRequiredService<RequestEvents>());

@@ -8,9 +8,9 @@ using Countersign.Recorder.Contracts;
 
 namespace Countersign.Approval.Host;
 
-/// <summary>Tells the others: what happened, from the outbox; and what was refused, at once.</summary>
+/// <summary>Tells the others: what happened, and what was refused; both from an outbox.</summary>
 internal sealed partial class RequestEvents(
-    IEventBus bus, RequestNotifier notifier, ApprovalMetrics metrics, TimeProvider clock, ILogger<RequestEvents> logger)
+    IEventBus bus, RefusalOutbox refusals, RequestNotifier notifier, ApprovalMetrics metrics, TimeProvider clock, ILogger<RequestEvents> logger)
     : IEffects<RequestDocument, RequestEffect>, IRefusalReports
 {
     internal const string Changed = "countersign.request.changed";
@@ -46,8 +46,15 @@ internal sealed partial class RequestEvents(
     }
 
     /// <summary>Reports an attempt that was refused. It stays refused where that can't be reported.</summary>
+    /// <param name="action">What was tried.</param>
+    /// <param name="person">Who tried it; empty where nobody knows.</param>
+    /// <param name="name">Their name.</param>
+    /// <param name="subject">At what.</param>
+    /// <param name="code">Why it was refused.</param>
+    /// <param name="details">More, without secrets.</param>
+    /// <param name="source">Address that it came from, where nobody knows who it was.</param>
     public async ValueTask RefusedAsync(
-        string action, string person, string name, string subject, string code, IReadOnlyDictionary<string, string>? details = null)
+        string action, string person, string name, string subject, string code, IReadOnlyDictionary<string, string>? details = null, string? source = null)
     {
         metrics.Refused(action, code);
         var refused = new AuditEvent
@@ -62,14 +69,7 @@ internal sealed partial class RequestEvents(
             Success = false,
             Details = new Dictionary<string, string>(details ?? new Dictionary<string, string>()) { ["code"] = code },
         };
-        try
-        {
-            await bus.PublishAsync(Topics.Audit, refused.Id, Audit, OcsfEvents.Write(refused), CancellationToken.None);
-        }
-        catch (PortUnavailableException error)
-        {
-            LogNotPublished(error, subject);
-        }
+        await refusals.AddAsync(refused, person.Length > 0 ? person : source ?? details?.GetValueOrDefault("caller") ?? "unknown");
     }
 
     /// <inheritdoc/>

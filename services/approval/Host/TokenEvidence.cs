@@ -155,7 +155,7 @@ internal sealed class TokenEvidence(ITrustedKeys trusted, Directory directory, T
     public async ValueTask<SessionEvidence> SessionAsync(string assertion, CancellationToken cancellation)
     {
         var claims = await SessionClaimsAsync(assertion, cancellation);
-        return new SessionEvidence(claims.Person, claims.Name, claims.Connection);
+        return new SessionEvidence(claims.Person, claims.Name, claims.Connection) { Guises = Guises(claims.Owners, claims.Actor) };
     }
 
     /// <summary>The person who asks, as the evidence of a request says; nothing is looked up.</summary>

@@ -102,6 +102,8 @@ public sealed record Ask(RequestSpec Spec, IReadOnlyList<Observation> Observed) 
 {
     /// <summary>Of an extension: why the other request can't be extended; null where it can.</summary>
     public Refusal? ExtensionRefused { get; init; }
+    /// <summary>Pending requests of others who count as the same person.</summary>
+    public int PendingElsewhere { get; init; }
 }
 
 /// <summary>Nothing: lets the runner bring about what is left.</summary>

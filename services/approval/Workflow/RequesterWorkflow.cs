@@ -1,7 +1,7 @@
 namespace Countersign.Approval.Workflow;
 
 /// <summary>Limits against fatigue of approvers.</summary>
-/// <param name="MaxPending">Pending requests a person may have.</param>
+/// <param name="MaxPending">Pending requests a person may have, under all of their accounts.</param>
 /// <param name="BackOff">How long after a first denial the same may not be asked again; doubles with each further one.</param>
 /// <param name="MaxBackOff">Longest back-off.</param>
 public sealed record RequesterLimits(int MaxPending, TimeSpan BackOff, TimeSpan MaxBackOff)
@@ -106,11 +106,11 @@ public sealed class RequesterWorkflow(RequesterLimits limits) : IWorkflow<Reques
             return Refuse(current, RefusalCodes.RecentlyDenied, $"The same was denied a moment ago. Ask again in {Math.Ceiling(wait.TotalSeconds)} s, or talk to the approver.", wait);
         }
 
-        if (current.Entries.Count(entry => ask.Observed.Any(each => each.Request == entry.Request && each.State == WorkflowState.Pending)) >= limits.MaxPending)
+        if (ask.PendingElsewhere + current.Entries.Count(entry => ask.Observed.Any(each => each.Request == entry.Request && each.State == WorkflowState.Pending)) >= limits.MaxPending)
         {
             return Refuse(
                 current, RefusalCodes.TooManyPending,
-                $"You have {limits.MaxPending} pending requests already. Withdraw one, or wait until one is decided.", TimeSpan.FromSeconds(30));
+                $"You have {limits.MaxPending} pending requests already{(ask.PendingElsewhere > 0 ? ", with those of your other accounts" : "")}. Withdraw one, or wait until one is decided.", TimeSpan.FromSeconds(30));
         }
 
         return current.Entries.Count >= MaxOpen

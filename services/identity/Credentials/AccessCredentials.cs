@@ -60,6 +60,8 @@ public sealed class AccessCredentials(IStateStore store, PersonDirectory persons
     private static readonly TimeSpan KeepExpired = TimeSpan.FromDays(30);
     private readonly Documents<AccessCredential> _byName = new(store, "credentials");
     private readonly Documents<CredentialName> _names = new(store, "credential-names");
+    private readonly Documents<CredentialName> _indexed = new(store, "credential-index");
+    private volatile bool _isIndexed;
 
     /// <summary>Makes one for the caller, or for a service account that they own.</summary>
     /// <exception cref="IdentityException">Malformed, too many, or not the caller's account.</exception>
@@ -78,7 +80,7 @@ public sealed class AccessCredentials(IStateStore store, PersonDirectory persons
 
         var person = await persons.GetAsync(ask.ServiceAccount ?? caller.Person, cancellation);
         var isOwn = ask.ServiceAccount is null || ask.ServiceAccount == caller.Person;
-        if (!isOwn && (person.Kind != PersonKinds.Service || !(await persons.OwnersAsync(person, cancellation)).Contains(caller.Person)))
+        if (!isOwn && (person.Kind != PersonKinds.Service || !await persons.MayActForAsync(person, caller.Person, cancellation)))
         {
             throw new IdentityException(403, "not-the-owner", "Only an owner of a service account can make credentials for it.");
         }
@@ -114,6 +116,9 @@ public sealed class AccessCredentials(IStateStore store, PersonDirectory persons
         for (var suffix = 4; ; suffix++)
         {
             credential = credential with { UserName = $"{ShortName(person.Name)}-{Ids.Base32(suffix)}" };
+
+            // Before the credential, so that none is ever missing in a list. A name that is left over leads to nothing.
+            await IndexAsync(credential, cancellation);
             if (await _byName.TryAddAsync(credential.UserName, credential, cancellation))
             {
                 break;
@@ -133,13 +138,14 @@ public sealed class AccessCredentials(IStateStore store, PersonDirectory persons
         return new CreatedCredential(credential.ToView(), secret);
     }
 
-    /// <summary>Credentials of one person, newest first.</summary>
+    /// <summary>Credentials of one person, newest first. Reads theirs only: there may be a million of everybody's, kept for a month after they expired.</summary>
     public async ValueTask<IReadOnlyList<CredentialView>> ListAsync(string person, CancellationToken cancellation)
     {
+        await EnsureIndexedAsync(cancellation);
         var found = new List<CredentialView>();
-        await foreach (var (_, credential) in _byName.ListAsync(cancellation))
+        await foreach (var (name, _) in Of(person).ListAsync(cancellation))
         {
-            if (credential.Person == person || credential.CreatedBy == person)
+            if (await _byName.FindAsync(name, cancellation) is { } credential && (credential.Person == person || credential.CreatedBy == person))
             {
                 found.Add(credential.ToView());
             }
@@ -187,6 +193,21 @@ public sealed class AccessCredentials(IStateStore store, PersonDirectory persons
         }
     }
 
+    /// <summary>Takes back what was made for a service account by somebody who no longer owns it. Doing it twice changes nothing.</summary>
+    public async ValueTask RevokeDisownedAsync(string account, CancellationToken cancellation)
+    {
+        var owners = await persons.OwnersAsync(await persons.GetAsync(account, cancellation), cancellation);
+        await foreach (var (_, credential) in _byName.ListAsync(cancellation))
+        {
+            if (credential.Person == account && credential.RevokedAt is null && credential.ExpiresAt > time.GetUtcNow() && !owners.Contains(credential.CreatedBy, StringComparer.Ordinal))
+            {
+                await RevokeAsync(credential, cancellation);
+                await audit.RecordAsync(
+                    "credential.revoked", "", "", credential.Id, cancellation, details: new Dictionary<string, string> { ["person"] = account, ["reason"] = "its maker no longer owns the account" });
+            }
+        }
+    }
+
     /// <summary>Forgets credentials that expired a month ago.</summary>
     public async ValueTask PruneAsync(CancellationToken cancellation)
     {
@@ -196,6 +217,13 @@ public sealed class AccessCredentials(IStateStore store, PersonDirectory persons
             {
                 await _names.DeleteAsync(credential.Id, cancellation);
                 await _byName.DeleteAsync(key, cancellation);
+                await Of(credential.Person).DeleteAsync(key, cancellation);
+                await Of(credential.CreatedBy).DeleteAsync(key, cancellation);
+            }
+            else if (credential.ExpiresAt > time.GetUtcNow())
+            {
+                // A replica of a release that knew no index may have made it.
+                await IndexAsync(credential, cancellation);
             }
         }
     }
@@ -213,6 +241,40 @@ public sealed class AccessCredentials(IStateStore store, PersonDirectory persons
         }
 
         return text.Length == 0 ? "user" : text.ToString();
+    }
+
+    private Documents<CredentialName> Of(string person) => new(store, "credentials-of/" + person);
+
+    private async ValueTask IndexAsync(AccessCredential credential, CancellationToken cancellation)
+    {
+        var name = new CredentialName(credential.UserName);
+        await Of(credential.Person).TryAddAsync(name.UserName, name, cancellation);
+        if (credential.CreatedBy != credential.Person)
+        {
+            await Of(credential.CreatedBy).TryAddAsync(name.UserName, name, cancellation);
+        }
+    }
+
+    /// <summary>Indexes what an earlier release has left, once.</summary>
+    private async ValueTask EnsureIndexedAsync(CancellationToken cancellation)
+    {
+        const string All = "all";
+        if (_isIndexed)
+        {
+            return;
+        }
+
+        if (await _indexed.FindAsync(All, cancellation) is null)
+        {
+            await foreach (var (_, credential) in _byName.ListAsync(cancellation))
+            {
+                await IndexAsync(credential, cancellation);
+            }
+
+            await _indexed.TryAddAsync(All, new CredentialName(All), cancellation);
+        }
+
+        _isIndexed = true;
     }
 
     private async ValueTask RevokeAsync(AccessCredential credential, CancellationToken cancellation)

@@ -132,6 +132,13 @@ public sealed class NativeLogins
             await RefuseAsync(pending, credential, "person-disabled", "This person was disabled.", cancellation);
         }
 
+        // A crash may have come before those of a former owner were revoked; and who leaves a team isn't told to anybody.
+        var isOwn = credential.CreatedBy == person.Id;
+        if (!isOwn && !owners.Exists(owner => owner.Id == credential.CreatedBy))
+        {
+            await RefuseAsync(pending, credential, "credential-revoked", "Who made this credential no longer owns the account.", cancellation);
+        }
+
         var principal = await _persons.FindPrincipalAsync(credential.Principal, cancellation);
         var assertion = new SessionAssertionClaims
         {
@@ -145,7 +152,8 @@ public sealed class NativeLogins
             Person = person.Id,
             Name = person.Name,
             Kind = person.Kind,
-            Owners = person.Owners,
+            // Whoever has the secret acts as the account, owner or not by the time that somebody decides: it is theirs who made it.
+            Owners = isOwn ? person.Owners : [.. person.Owners.Append(credential.CreatedBy).Distinct(StringComparer.Ordinal)],
             Groups = principal?.Groups ?? [],
             Acr = credential.Acr,
             Amr = credential.Amr,

@@ -23,8 +23,9 @@ public sealed class IdTokens(ProviderOptions options, ProviderMetadata metadata,
     private const int MaxTokenLength = 64 * 1024;
     private const int MaxGroups = 1000;
     private const int MaxGroupLength = 256;
+    private const string Email = "email";
+    private static readonly string[] DefaultNames = [Email, "preferred_username", "name"];
     private const int MaxMailLength = 254;
-    private static readonly string[] DefaultNames = ["email", "preferred_username", "name"];
     private static readonly TimeSpan Leeway = TimeSpan.FromMinutes(1);
     private static readonly JsonWebTokenHandler Handler = new() { MapInboundClaims = false };
 
@@ -113,21 +114,26 @@ public sealed class IdTokens(ProviderOptions options, ProviderMetadata metadata,
 
         // Some providers send 0 for "unknown".
         var authenticated = Seconds(claims, "auth_time") is { } at and > 0 ? Math.Min(at, issued) : issued;
+        var groups = Groups(claims);
         var names = options.NameClaims.Count == 0 ? DefaultNames : options.NameClaims;
+        var named = names.FirstOrDefault(name => !string.IsNullOrWhiteSpace(NameIn(claims, name)));
         return new ProviderIdentity
         {
             Issuer = metadata.Issuer,
             Subject = subject,
-            Name = names.Select(name => NameIn(claims, name)).FirstOrDefault(name => !string.IsNullOrWhiteSpace(name)) ?? subject,
-            Groups = Groups(claims),
-            Mail = NameIn(claims, "email") is { Length: <= MaxMailLength } mail && !mail.Any(char.IsControl) ? mail : "",
+            Name = named is null ? subject : NameIn(claims, named)!,
+            HasVouchedName = named is not null && (options.VouchedNameClaims.Contains(named) || (named == Email && IsVerified(claims) == true)),
+            Groups = groups ?? [],
+            HasGroups = groups is not null,
+            Mail = NameIn(claims, Email) is { Length: <= MaxMailLength } mail && !mail.Any(char.IsControl) ? mail : "",
             Acr = Text(claims, "acr") is { Length: <= 256 } acr ? acr : null,
             Amr = [.. Strings(claims, "amr").Where(method => method.Length <= 64).Take(20)],
             AuthenticatedAt = DateTimeOffset.FromUnixTimeSeconds(authenticated),
         };
     }
 
-    private List<string> Groups(JsonElement claims)
+    // Null where nothing is said of groups.
+    private List<string>? Groups(JsonElement claims)
     {
         var name = options.GroupsClaim;
         var parent = claims;
@@ -138,11 +144,16 @@ public sealed class IdTokens(ProviderOptions options, ProviderMetadata metadata,
             {
                 if (parent.ValueKind != JsonValueKind.Object || !parent.TryGetProperty(step, out parent))
                 {
-                    return [];
+                    return null;
                 }
             }
 
             name = path[^1];
+        }
+
+        if (parent.ValueKind != JsonValueKind.Object || !parent.TryGetProperty(name, out var value) || value.ValueKind is not (JsonValueKind.String or JsonValueKind.Array))
+        {
+            return null;
         }
 
         var groups = Strings(parent, name).Where(group => group.Length is > 0 and <= MaxGroupLength).Distinct(StringComparer.Ordinal).ToList();
@@ -167,10 +178,18 @@ public sealed class IdTokens(ProviderOptions options, ProviderMetadata metadata,
 
     // Policies and approver groups may name persons by this: an address that the provider says it has not verified is anybody's.
     private static string? NameIn(JsonElement claims, string name)
-        => name == "email" && claims.TryGetProperty("email_verified", out var verified)
-            && (verified.ValueKind == JsonValueKind.False || (verified.ValueKind == JsonValueKind.String && verified.GetString() != "true"))
-            ? null
-            : Text(claims, name);
+        => name == Email && IsVerified(claims) == false ? null : Text(claims, name);
+
+    // Null where the provider doesn't say.
+    private static bool? IsVerified(JsonElement claims) => !claims.TryGetProperty("email_verified", out var verified)
+        ? null
+        : verified.ValueKind switch
+        {
+            JsonValueKind.True => true,
+            JsonValueKind.False => false,
+            JsonValueKind.String => verified.GetString() == "true",
+            _ => null,
+        };
 
     private static string? Text(JsonElement claims, string name)
         => claims.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;

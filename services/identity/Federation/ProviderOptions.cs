@@ -25,6 +25,11 @@ public sealed class ProviderOptions
     public string GroupsClaim { get; set; } = "groups";
     /// <summary>Claims tried in order for the display name.</summary>
     public IList<string> NameClaims { get; } = [];
+    /// <summary>
+    /// Name claims whose addresses nobody can choose for themselves at this provider. Without it an address is taken as it stands from <c>email</c> with
+    /// <c>email_verified</c> only; from elsewhere it shows a part of the person's id, since a policy could mean somebody else by it.
+    /// </summary>
+    public IList<string> VouchedNameClaims { get; } = [];
 
     /// <summary>Scopes to ask for.</summary>
     public IReadOnlyList<string> EffectiveScopes()

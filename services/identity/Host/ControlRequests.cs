@@ -2,9 +2,11 @@ using System.Net;
 using System.Net.Http.Json;
 using System.Text.Json;
 using Countersign.Approval.Contracts;
+using Countersign.Identity.Credentials;
 using Countersign.Identity.Persons;
 using Countersign.Platform.Ports;
 using Countersign.Platform.Tokens;
+using Countersign.Policy.Bundles;
 
 namespace Countersign.Identity.Host;
 
@@ -26,7 +28,9 @@ internal sealed partial class ControlRequests(
     [FromKeyedServices(AppIds.Identity)] IServiceClients clients,
     ITrustedKeys keys,
     PersonDirectory persons,
+    AccessCredentials credentials,
     TrustedKeySet trustedKeys,
+    ControlTermsInForce terms,
     Bootstrap bootstrap,
     AuditTrail audit,
     TimeProvider time,
@@ -45,12 +49,13 @@ internal sealed partial class ControlRequests(
     private readonly SemaphoreSlim _applying = new(1, 1);
 
     /// <summary>Asks for a change.</summary>
-    /// <exception cref="IdentityException">Approval refused.</exception>
+    /// <exception cref="IdentityException">Approval refused, or who must agree can't be known.</exception>
     /// <exception cref="HttpRequestException">Approval can't be reached.</exception>
     public async Task<RequestedChange> AskAsync(
         Countersign.Identity.Contracts.AccessTokenClaims caller, string token, IdentityChange change, string reason, CancellationToken cancellation, string? shown = null)
     {
         var names = (await persons.AllAsync(cancellation)).ToDictionary(pair => pair.Key, pair => pair.Value.Name);
+        var needed = await terms.GetAsync(cancellation);
         var digest = change.Digest();
         var text = shown ?? change.ToText(names);
         var ask = new CreateRequest
@@ -58,15 +63,18 @@ internal sealed partial class ControlRequests(
             Kind = KindOf(change),
             Assertion = token,
             Operations = [new RequestedOperation(digest, text, [])],
-            AllOf = [new RequestRequirement([EnrolledGroup], 1)],
+            AllOf = needed.Requirements,
+            Assurance = needed.RequestAssurance,
+            ReasonRequired = needed.ReasonRequired,
+            BundleVersion = needed.Version,
             Rules = ["identity.change"],
             Message = change.Kind == ChangeKinds.Keys
                 ? "Service keys were enrolled or removed on a host. Compare them with what you know of the hosts before you agree."
                 : "Who counts as whom changes only when a second person agrees.",
             Reason = reason,
             Context = change.Kind == ChangeKinds.Keys ? new Dictionary<string, string>() : new Dictionary<string, string> { ["document"] = change.ToDocument() },
-            TimeoutSeconds = TimeoutSeconds,
-            GrantLifetimeSeconds = GrantLifetimeSeconds,
+            TimeoutSeconds = (int)(needed.Timeout ?? TimeSpan.FromSeconds(TimeoutSeconds)).TotalSeconds,
+            GrantLifetimeSeconds = (int)(needed.GrantLifetime ?? TimeSpan.FromSeconds(GrantLifetimeSeconds)).TotalSeconds,
         };
         using var client = clients.Create(AppIds.Approval);
         using var response = await client.PostAsJsonAsync("v1/requests", ask, Json, cancellation);
@@ -162,6 +170,17 @@ internal sealed partial class ControlRequests(
 
     private async ValueTask RedeemAsync(HttpClient client, PendingChange pending, CancellationToken cancellation)
     {
+        ControlTerms needed;
+        try
+        {
+            needed = await terms.GetAsync(cancellation);
+        }
+        catch (IdentityException unknown)
+        {
+            // Approved, but by enough? The next poll asks again.
+            throw new PortUnavailableException(unknown.Message, unknown);
+        }
+
         var redeem = new RedeemRequest(0, pending.Digest, $"identity:{pending.Request}", "");
         using var response = await client.PostAsJsonAsync($"v1/requests/{Uri.EscapeDataString(pending.Request)}/redeem", redeem, Json, cancellation);
         if ((int)response.StatusCode is 409 or 410 or 403 or 404)
@@ -176,7 +195,7 @@ internal sealed partial class ControlRequests(
         {
             var signer = await keys.GetAsync(AppIds.Approval, cancellation);
             var grant = await signer.VerifyAsync<GrantClaims>(answer.Grant, TokenTypes.Grant, AppIds.Approval, null, time.GetUtcNow());
-            await CheckAsync(grant, pending, cancellation);
+            await CheckAsync(grant, pending, needed, cancellation);
             if (pending.Change.Kind == ChangeKinds.Keys)
             {
                 await trustedKeys.ApproveAsync(pending.Change, pending.Request, cancellation);
@@ -184,6 +203,11 @@ internal sealed partial class ControlRequests(
             else
             {
                 await persons.ApplyAsync(pending.Change, pending.Request, cancellation);
+            }
+
+            if (pending.Change.Kind == ChangeKinds.Owners)
+            {
+                await credentials.RevokeDisownedAsync(pending.Change.Persons[0], cancellation);
             }
 
             await EndAsync(pending, Applied, string.Join(", ", grant.Approvers.Select(approver => approver.Name)), cancellation);
@@ -200,7 +224,7 @@ internal sealed partial class ControlRequests(
         : change.Kind == ChangeKinds.Keys ? RequestKind.Key : RequestKind.Enrolment;
 
     /// <summary>A grant for anything else, or by nobody else, changes nothing.</summary>
-    private async ValueTask CheckAsync(GrantClaims grant, PendingChange pending, CancellationToken cancellation)
+    private async ValueTask CheckAsync(GrantClaims grant, PendingChange pending, ControlTerms needed, CancellationToken cancellation)
     {
         if (grant.Kind != KindOf(pending.Change) || grant.Request != pending.Request || grant.Person != pending.Requester
             || grant.Digests is not [var digest] || digest != pending.Digest || pending.Change.Digest() != digest)
@@ -214,6 +238,16 @@ internal sealed partial class ControlRequests(
         if (others == 0 && !alone)
         {
             throw new TokenRejectedException("nobody but the requester approved it");
+        }
+
+        if (others < grant.AllOf.Sum(part => (long)part.Quorum) && !alone)
+        {
+            throw new TokenRejectedException("it was not approved by as many as had to agree");
+        }
+
+        if (!needed.AreMetBy(grant))
+        {
+            throw new TokenRejectedException($"it was approved on weaker terms than policy bundle {needed.Version} asks for: ask again");
         }
     }
 

@@ -39,6 +39,7 @@ public static class IdentityService
         services.AddSingleton<Beacon>();
         services.AddSingleton<RemovalReviews>();
         services.AddSingleton<TrustedKeySet>();
+        services.AddSingleton<ControlTermsInForce>();
         services.AddSingleton<PersonLifecycle>();
         services.AddSingleton<ControlRequests>();
         services.AddSingleton(provider => new BusSubscription(

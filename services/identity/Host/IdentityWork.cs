@@ -12,24 +12,38 @@ internal sealed class Beacon([FromKeyedServices(AppIds.Identity)] SigningKey key
 {
     public const string EventType = "countersign.beacon";
 
-    /// <summary>A fresh one, signed now, that knows what other replicas have revoked: a head never goes back for a proxy, whichever replica it asks.</summary>
+    private Signed? _latest;
+
+    /// <summary>A fresh one, of this second, that knows what other replicas have revoked: a head never goes back for a proxy, whichever replica it asks.</summary>
     public async ValueTask<string> SignAsync(CancellationToken cancellation)
     {
         await revocations.CatchUpAsync(cancellation);
-        return key.Sign(TokenTypes.Beacon, new IdentityBeacon(revocations.Head, time.GetUtcNow().ToUnixTimeSeconds()));
+        var beacon = new IdentityBeacon(revocations.Head, time.GetUtcNow().ToUnixTimeSeconds());
+        if (Volatile.Read(ref _latest) is { } latest && latest.Beacon == beacon)
+        {
+            // The same one to all who ask within its second.
+            return latest.Token;
+        }
+
+        var token = key.Sign(TokenTypes.Beacon, beacon);
+        Volatile.Write(ref _latest, new Signed(beacon, token));
+        return token;
     }
+
+    private sealed record Signed(IdentityBeacon Beacon, string Token);
 }
 
 /// <summary>What identity does by itself: bootstrap at start, the beacon every 2 s, open changes, left-over audit events, forgetting.</summary>
 internal sealed partial class IdentityWork(
     Bootstrap bootstrap, PersonDirectory persons, RevocationFeed revocations, Beacon beacon, ControlRequests changes, RemovalReviews reviews, TrustedKeySet trustedKeys,
-    AuditTrail audit, IEventBus bus, LoginCookieSecret cookies,
+    ControlTermsInForce terms, AuditTrail audit, IEventBus bus, LoginCookieSecret cookies,
     AccessCredentials credentials, AccessTokens tokens, ILoginExchanges exchanges, LoginCodes codes, IdentityReadiness readiness, TimeProvider time, ILogger<IdentityWork> logger) : BackgroundService
 {
     private static readonly TimeSpan BeaconPeriod = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan PollPeriod = TimeSpan.FromSeconds(3);
     private static readonly TimeSpan LoginPrunePeriod = TimeSpan.FromMinutes(1);
     private static readonly TimeSpan KeysPeriod = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan TermsPeriod = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan PrunePeriod = TimeSpan.FromHours(1);
 
     public override async Task StartAsync(CancellationToken cancellationToken)
@@ -63,6 +77,7 @@ internal sealed partial class IdentityWork(
         RepeatAsync(BeaconPeriod, "beacon", PublishBeaconAsync, stoppingToken),
         RepeatAsync(PollPeriod, "changes", FollowAsync, stoppingToken),
         RepeatAsync(KeysPeriod, "keys", trustedKeys.LookAsync, stoppingToken),
+        RepeatAsync(TermsPeriod, "terms", terms.LookAsync, stoppingToken),
         RepeatAsync(PrunePeriod, "prune", PruneAsync, stoppingToken),
         RepeatAsync(LoginPrunePeriod, "login prune", PruneLoginsAsync, stoppingToken));
 

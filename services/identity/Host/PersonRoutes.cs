@@ -67,6 +67,11 @@ internal static class PersonRoutes
             var (change, text) = await keys.ProposeAsync(cancellation);
             return Results.Accepted(value: await changes.AskAsync(Person(context), context.GetCaller().Token, change, Reason(ask?.Reason), cancellation, text));
         });
+        own.MapGet("/removals", async (HttpContext context, PersonLifecycle lifecycle, RemovalReviews reviews, CancellationToken cancellation) =>
+        {
+            await lifecycle.RequireEnrolledAsync(Person(context), cancellation);
+            return await reviews.ListAsync(cancellation);
+        });
         own.MapPost("/service-accounts", AddServiceAccountAsync);
         own.MapPost("/service-accounts/{id}/owners", SetOwnersAsync);
 
@@ -182,7 +187,7 @@ internal static class PersonRoutes
             throw new IdentityException(409, "change-impossible", "Only a service account that isn't disabled has owners.");
         }
 
-        if (!(await persons.OwnersAsync(account, cancellation)).Contains(Person(context).Person))
+        if (!await persons.MayActForAsync(account, Person(context).Person, cancellation))
         {
             await lifecycle.RequireEnrolledAsync(Person(context), cancellation);
         }

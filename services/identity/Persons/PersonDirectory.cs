@@ -9,6 +9,9 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
     /// <summary>Issuer of the principals of service accounts that Countersign itself keeps.</summary>
     public const string OwnIssuer = "countersign";
 
+    // A change is applied again within seconds or never; this many others of the same person, each approved by somebody, don't come in between.
+    private const int MaxApplied = 50;
+
     private readonly Documents<PersonRecord> _persons = new(store, "persons");
     private readonly Documents<PrincipalRecord> _principals = new(store, "principals");
     private readonly Documents<NameOwner> _names = new(store, "person-names");
@@ -19,7 +22,7 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
     {
         var id = Ids.OfPrincipal("pri_", who.Issuer, who.Subject);
         var personId = Ids.OfPrincipal("per_", who.Issuer, who.Subject);
-        var person = await _persons.FindAsync(personId, cancellation) ?? await AddPersonAsync(personId, who.Name, PersonKinds.Human, [], cancellation);
+        var person = await _persons.FindAsync(personId, cancellation) ?? await AddPersonAsync(personId, who.Name, PersonKinds.Human, [], cancellation, isVouched: who.HasVouchedName);
         if (person.Disabled)
         {
             throw new IdentityException(403, "person-disabled", "This person was disabled.");
@@ -29,8 +32,8 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
         var principal = await _principals.ChangeAsync(
             id,
             known => known is null
-                ? new PrincipalRecord { Id = id, Person = personId, Issuer = who.Issuer, Subject = who.Subject, Groups = who.Groups, Mail = who.Mail, LastLoginAt = now }
-                : known with { Groups = who.Groups, Mail = who.Mail, LastLoginAt = now },
+                ? new PrincipalRecord { Id = id, Person = personId, Issuer = who.Issuer, Subject = who.Subject, Groups = who.Groups, HeldGroups = who.Groups, Mail = who.Mail, LastLoginAt = now }
+                : known with { Groups = who.Groups, HeldGroups = who.HasGroups ? who.Groups : known.HeldGroups ?? known.Groups, Mail = who.Mail, LastLoginAt = now },
             cancellation);
         return new SignedIn(principal!, person);
     }
@@ -87,13 +90,22 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
     public async ValueTask<IReadOnlyCollection<string>> SameAsync(string person, CancellationToken cancellation) =>
         SamePersons.Of(person, WithTeams(await AllAsync(cancellation), await PrincipalsAsync(cancellation)));
 
-    /// <summary>Owners of a service account, each member of its team included.</summary>
+    /// <summary>Who counts as owner of a service account, each member of its team included: also who left out their groups at the latest login.</summary>
     public async ValueTask<IReadOnlyList<string>> OwnersAsync(PersonRecord account, CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(account);
         return account.Team.Length == 0
             ? account.Owners
             : WithTeams(await AllAsync(cancellation), await PrincipalsAsync(cancellation)).GetValueOrDefault(account.Id, account).Owners;
+    }
+
+    /// <summary>Whether somebody may act for a service account: by name, or by a group that their latest login says. What is left out gives nothing.</summary>
+    public async ValueTask<bool> MayActForAsync(PersonRecord account, string person, CancellationToken cancellation)
+    {
+        ArgumentNullException.ThrowIfNull(account);
+        return account.Owners.Contains(person, StringComparer.Ordinal)
+            || (account.Team.Length > 0 && await FindAsync(person, cancellation) is { Kind: PersonKinds.Human }
+                && (await PrincipalsAsync(cancellation))[person].Any(principal => principal.Groups.Contains(account.Team, StringComparer.Ordinal)));
     }
 
     /// <summary>Takes everything from a person at once, under all of their accounts.</summary>
@@ -123,13 +135,23 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
         => await _persons.ChangeAsync(
             person, known => known is null || known.Disabled || known.Enrolled ? null : known with { Enrolled = true, EnrolledBy = "bootstrap" }, cancellation);
 
-    /// <summary>Puts a change into force that a second person approved. Doing it twice changes nothing.</summary>
+    /// <summary>
+    /// Puts a change into force that a second person approved. Doing it twice changes nothing, also where somebody has taken away in between what it gave: between this and
+    /// writing down that it was done the process may end, and then it is done again.
+    /// </summary>
     /// <param name="change">The change.</param>
     /// <param name="request">Approval request whose grant was verified.</param>
     /// <param name="cancellation">Cancels the wait.</param>
     /// <exception cref="IdentityException">It can't be applied any more, e.g. the person was disabled meanwhile.</exception>
     public async ValueTask ApplyAsync(IdentityChange change, string request, CancellationToken cancellation)
     {
+        ArgumentNullException.ThrowIfNull(change);
+        if (change.Kind is not ChangeKinds.ServiceAccount and not (ChangeKinds.Link or ChangeKinds.Unlink or ChangeKinds.Distinct)
+            && (await GetAsync(change.Persons[0], cancellation)).Applied.Contains(request, StringComparer.Ordinal))
+        {
+            return;
+        }
+
         switch (change.Kind)
         {
             case ChangeKinds.Enrol:
@@ -138,27 +160,14 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
                 Require(Suspicions.Of(person.Id, await AllAsync(cancellation)).Count == 0, "Somebody looks like the same human: say first whether they are linked or two.");
                 // Closed first: a crash in between must not leave the first person acting alone beside a second one.
                 await bootstrap.CloseAsync(person.Id, cancellation);
-                await _persons.ChangeAsync(
-                    person.Id, known => known is null || known.Disabled || known.Enrolled ? null : known with { Enrolled = true, EnrolledBy = request }, cancellation);
+                await ApplyToAsync(person.Id, request, known => known.Disabled || known.Enrolled ? known : known with { Enrolled = true, EnrolledBy = request }, cancellation);
                 break;
             case ChangeKinds.Enable:
-                await _persons.ChangeAsync(change.Persons[0], known => known is { Disabled: true } ? known with { Disabled = false } : null, cancellation);
+                await ApplyToAsync(change.Persons[0], request, known => known with { Disabled = false }, cancellation);
                 break;
-            case ChangeKinds.Link:
-            case ChangeKinds.Unlink:
-                await SetLinkAsync(change.Persons[0], change.Persons[1], change.Kind == ChangeKinds.Link, cancellation);
-                await SetLinkAsync(change.Persons[1], change.Persons[0], change.Kind == ChangeKinds.Link, cancellation);
-                if (change.Kind == ChangeKinds.Unlink)
-                {
-                    // Who says that they aren't one human has decided what their names leave open.
-                    await SetDistinctAsync(change.Persons[0], change.Persons[1], cancellation);
-                    await SetDistinctAsync(change.Persons[1], change.Persons[0], cancellation);
-                }
-
-                break;
-            case ChangeKinds.Distinct:
-                await SetDistinctAsync(change.Persons[0], change.Persons[1], cancellation);
-                await SetDistinctAsync(change.Persons[1], change.Persons[0], cancellation);
+            case ChangeKinds.Link or ChangeKinds.Unlink or ChangeKinds.Distinct:
+                await ApplyToAsync(change.Persons[0], request, known => Related(known, change.Persons[1], change.Kind), cancellation);
+                await ApplyToAsync(change.Persons[1], request, known => Related(known, change.Persons[0], change.Kind), cancellation);
                 break;
             case ChangeKinds.ServiceAccount:
                 await AddServiceAccountAsync(change, cancellation);
@@ -166,7 +175,7 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
             case ChangeKinds.Owners:
                 var account = await GetAsync(change.Persons[0], cancellation);
                 Require(account is { Disabled: false, Kind: PersonKinds.Service }, "Only a service account that isn't disabled has owners.");
-                await _persons.ChangeAsync(account.Id, known => known is null ? null : known with { Owners = [.. change.Persons.Skip(1)], Team = change.Team ?? "" }, cancellation);
+                await ApplyToAsync(account.Id, request, known => known with { Owners = [.. change.Persons.Skip(1)], Team = change.Team ?? "" }, cancellation);
                 break;
             default:
                 throw new IdentityException(400, "change-unknown", "There is no such kind of change.");
@@ -210,9 +219,22 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
             cancellation);
     }
 
-    private async ValueTask SetDistinctAsync(string person, string other, CancellationToken cancellation)
+    private async ValueTask ApplyToAsync(string person, string request, Func<PersonRecord, PersonRecord> change, CancellationToken cancellation)
         => await _persons.ChangeAsync(
-            person, known => known is null || known.Distinct.Contains(other) ? null : known with { Distinct = [.. known.Distinct, other] }, cancellation);
+            person,
+            known => known is null || known.Applied.Contains(request, StringComparer.Ordinal)
+                ? null
+                : change(known) with { Applied = [.. known.Applied.TakeLast(MaxApplied - 1), request] },
+            cancellation);
+
+    private static PersonRecord Related(PersonRecord known, string other, string kind) => kind == ChangeKinds.Link
+        ? known with { Links = [.. known.Links.Union([other], StringComparer.Ordinal)] }
+        : known with
+        {
+            Links = kind == ChangeKinds.Unlink ? [.. known.Links.Where(link => link != other)] : known.Links,
+            // Who says that they aren't one human has decided what their names leave open.
+            Distinct = [.. known.Distinct.Union([other], StringComparer.Ordinal)],
+        };
 
     private async ValueTask<ILookup<string, PrincipalRecord>> PrincipalsAsync(CancellationToken cancellation)
     {
@@ -229,7 +251,7 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
     private static IReadOnlyDictionary<string, PersonRecord> WithTeams(IReadOnlyDictionary<string, PersonRecord> persons, ILookup<string, PrincipalRecord> principals)
     {
         IEnumerable<string> Members(string team) => persons.Values
-            .Where(person => person.Kind == PersonKinds.Human && principals[person.Id].Any(principal => principal.Groups.Contains(team, StringComparer.Ordinal)))
+            .Where(person => person.Kind == PersonKinds.Human && principals[person.Id].Any(principal => (principal.HeldGroups ?? principal.Groups).Contains(team, StringComparer.Ordinal)))
             .Select(person => person.Id);
         return persons.Values.Any(person => person.Team.Length > 0)
             ? persons.ToDictionary(
@@ -239,21 +261,13 @@ public sealed class PersonDirectory(IStateStore store, Bootstrap bootstrap, Time
             : persons;
     }
 
-    private async ValueTask SetLinkAsync(string person, string other, bool linked, CancellationToken cancellation)
-        => await _persons.ChangeAsync(
-            person,
-            known => known is null || known.Links.Contains(other) == linked
-                ? null
-                : known with { Links = linked ? [.. known.Links, other] : [.. known.Links.Where(link => link != other)] },
-            cancellation);
-
     private async ValueTask<PersonRecord> AddPersonAsync(
-        string id, string wanted, string kind, IReadOnlyList<string> owners, CancellationToken cancellation, string team = "")
+        string id, string wanted, string kind, IReadOnlyList<string> owners, CancellationToken cancellation, string team = "", bool isVouched = false)
     {
         // A second account with the same e-mail address isn't the same person, and must not look like it.
         var clean = PersonNames.Clean(wanted);
         string Marked(int length) => $"{clean} #{id.Substring(4, Math.Min(length, id.Length - 4))}";
-        var name = PersonNames.CanDeceive(clean) ? Marked(4) : clean;
+        var name = PersonNames.CanDeceive(clean) || (PersonNames.LooksLikeAddress(clean) && !isVouched) ? Marked(4) : clean;
         for (var length = 4; !await ReserveAsync(name, id, cancellation); length++)
         {
             name = Marked(length);

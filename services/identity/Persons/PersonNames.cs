@@ -35,6 +35,9 @@ public static class PersonNames
     /// </summary>
     public static bool CanDeceive(string name) => name.Any(c => c > '~') || name.StartsWith("per_", StringComparison.OrdinalIgnoreCase);
 
+    /// <summary>Whether a name looks like an e-mail address, by which policies and approver groups name persons: also persons who have not logged in yet.</summary>
+    public static bool LooksLikeAddress(string name) => name.Contains('@', StringComparison.Ordinal);
+
     /// <summary>Two names with the same key are the same name.</summary>
     public static string Key(string name) => name.ToLowerInvariant();
 }

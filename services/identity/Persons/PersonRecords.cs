@@ -35,6 +35,8 @@ public sealed record PersonRecord
     public string ClaimedName { get; init; } = "";
     /// <summary>Persons that look like the same human but were decided not to be.</summary>
     public IReadOnlyList<string> Distinct { get; init; } = [];
+    /// <summary>Approval requests whose changes were made here, the latest last: none is made twice, also where something else has happened to the person in between.</summary>
+    public IReadOnlyList<string> Applied { get; init; } = [];
     /// <summary>First seen.</summary>
     public required DateTimeOffset CreatedAt { get; init; }
 }
@@ -52,6 +54,11 @@ public sealed record PrincipalRecord
     public required string Subject { get; init; }
     /// <summary>Groups of the latest login.</summary>
     public IReadOnlyList<string> Groups { get; init; } = [];
+    /// <summary>
+    /// Groups of the latest login whose token named any: what counts for who owns what. A login that leaves the claim out can't end that somebody is of a team. Null for
+    /// principals of before, whose <see cref="Groups"/> count.
+    /// </summary>
+    public IReadOnlyList<string>? HeldGroups { get; init; }
     /// <summary>E-mail address of the latest login; empty where the provider named none, or hasn't verified it.</summary>
     public string Mail { get; init; } = "";
     /// <summary>Latest login.</summary>
@@ -67,8 +74,12 @@ public sealed record ProviderIdentity
     public required string Subject { get; init; }
     /// <summary>Name to show; only the first login's counts.</summary>
     public required string Name { get; init; }
+    /// <summary>Whether the provider vouches for it where it is an address: it is nobody's choice then.</summary>
+    public bool HasVouchedName { get; init; }
     /// <summary>Groups.</summary>
     public IReadOnlyList<string> Groups { get; init; } = [];
+    /// <summary>Whether the provider said anything of groups: none is another thing than not a word.</summary>
+    public bool HasGroups { get; init; }
     /// <summary>E-mail address, unless the provider says that it hasn't verified it; empty for none.</summary>
     public string Mail { get; init; } = "";
     /// <summary>Assurance level.</summary>

@@ -23,6 +23,8 @@ public sealed class BundleSigner(SigningKey key)
 {
     internal const string Issuer = "policy";
 
+    private Signed? _latest;
+
     /// <summary>Puts an approved payload into its envelope.</summary>
     /// <param name="payload">Payload that was approved.</param>
     /// <param name="version">Its version.</param>
@@ -40,6 +42,19 @@ public sealed class BundleSigner(SigningKey key)
         return new BundleEnvelope { Payload = Base64Url.EncodeToString(payload), Signature = key.Sign(TokenTypes.Bundle, claims), Grant = grant };
     }
 
-    /// <summary>Policy's half of the freshness beacon (I8).</summary>
-    public string Beacon(long version, DateTimeOffset now) => key.Sign(TokenTypes.Beacon, new PolicyBeacon(version, now.ToUnixTimeSeconds()));
+    /// <summary>Policy's half of the freshness beacon (I8): the same one to all who ask within its second.</summary>
+    public string Beacon(long version, DateTimeOffset now)
+    {
+        var beacon = new PolicyBeacon(version, now.ToUnixTimeSeconds());
+        if (Volatile.Read(ref _latest) is { } latest && latest.Beacon == beacon)
+        {
+            return latest.Token;
+        }
+
+        var token = key.Sign(TokenTypes.Beacon, beacon);
+        Volatile.Write(ref _latest, new Signed(beacon, token));
+        return token;
+    }
+
+    private sealed record Signed(PolicyBeacon Beacon, string Token);
 }

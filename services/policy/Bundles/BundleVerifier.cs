@@ -39,8 +39,13 @@ public sealed class BundleVerifier(ITrustedKeys trusted)
     /// <param name="highest">The highest bundle seen so far; null for none.</param>
     /// <param name="now">The verifier's clock.</param>
     /// <param name="cancellation">Cancels the wait for keys.</param>
+    /// <param name="control">
+    /// Who must agree by what the verifier enforces until now; null where it enforces nothing yet. Policy's word alone for whom it had to ask would else be enough to
+    /// need one accomplice only.
+    /// </param>
     /// <exception cref="BundleRejectedException">It must not be enforced. What was enforced before stays.</exception>
-    public async ValueTask<VerifiedBundle> VerifyAsync(BundleEnvelope envelope, BundleMark? highest, DateTimeOffset now, CancellationToken cancellation)
+    public async ValueTask<VerifiedBundle> VerifyAsync(
+        BundleEnvelope envelope, BundleMark? highest, DateTimeOffset now, CancellationToken cancellation, ControlTerms? control = null)
     {
         ArgumentNullException.ThrowIfNull(envelope);
         var before = envelope.Before ?? [];
@@ -51,6 +56,11 @@ public sealed class BundleVerifier(ITrustedKeys trusted)
         {
             var verified = await VerifyOneAsync(each, now, cancellation).ConfigureAwait(false);
             RequireLine(line.LastOrDefault(), verified);
+
+            // What took away only left the settings as they were: the terms of before hold across it.
+            Require(
+                verified.Grant.Removal || control is null || verified.Bundle.Version <= control.Version || control.AreMetBy(verified.Grant),
+                $"version {verified.Bundle.Version} was approved on weaker terms than version {control?.Version} asks for");
             line.Add(verified);
         }
 
@@ -155,11 +165,12 @@ public sealed class BundleVerifier(ITrustedKeys trusted)
         }
     }
 
-    /// <summary>I2: nobody alone, except the first person before anybody else is enrolled, and then the grant says so.</summary>
+    /// <summary>I2: as many others as all requirements have seats, since each person fills one; nobody alone, except the first person before anybody else is enrolled, and then the grant says so.</summary>
     private static void RequireApprovers(GrantClaims grant)
     {
         var others = grant.Approvers.Select(approver => approver.Person).Where(person => person.Length > 0 && person != grant.Person).Distinct(StringComparer.Ordinal).Count();
-        var needed = Math.Max(1, grant.AllOf.Count == 0 ? 1 : grant.AllOf.Max(requirement => requirement.Quorum));
+        var needed = Math.Max(1, grant.AllOf.Sum(requirement => (long)requirement.Quorum));
+        Require(grant.AllOf.All(requirement => requirement.Quorum >= 1), "it says not who had to agree");
         Require(grant.Bootstrap || others >= needed, "it was not approved by enough other persons");
         Require(grant.Approvers.Count > 0, "nobody approved it");
     }

@@ -6,7 +6,6 @@ using Countersign.Platform.Tokens;
 using Countersign.Policy.Bundles;
 using Countersign.Policy.Contracts;
 using Countersign.Policy.Language;
-using Countersign.Policy.Language.Syntax;
 using Microsoft.Extensions.Options;
 
 namespace Countersign.Policy.Host;
@@ -162,14 +161,14 @@ internal sealed partial class ChangeService(
                 Kind = RequestKind.Bundle,
                 Assertion = caller.Token,
                 Operations = [new RequestedOperation(digest, diff, [])],
-                AllOf = [.. (control?.AllOf ?? []).Select(part => new RequestRequirement([.. part.AnyOf.Select(group => group.Value)], part.Quorum)).DefaultIfEmpty(new RequestRequirement([PolicyChecker.Enrolled], 1))],
+                AllOf = control.Requirements,
                 Message = $"{(request.AtOnce ? "Took access away" : "Changes what is enforced")}: policy bundle {bundle.Version}.",
                 Reason = request.Reason,
                 BundleVersion = baseVersion,
-                TimeoutSeconds = (int)(control?.Timeout ?? TimeSpan.FromHours(options.Value.ChangeTimeoutHours)).TotalSeconds,
-                GrantLifetimeSeconds = request.AtOnce ? RemovalRules.GrantSeconds : (int)(control?.GrantLifetime ?? TimeSpan.FromMinutes(options.Value.ActivationMinutes)).TotalSeconds,
-                ReasonRequired = control?.ReasonRequired ?? false,
-                Assurance = control?.Assurance is { } login ? new RequestAssurance((int?)login.MaxAge?.TotalSeconds, login.Amr) : null,
+                TimeoutSeconds = (int)(control.Timeout ?? TimeSpan.FromHours(options.Value.ChangeTimeoutHours)).TotalSeconds,
+                GrantLifetimeSeconds = request.AtOnce ? RemovalRules.GrantSeconds : (int)(control.GrantLifetime ?? TimeSpan.FromMinutes(options.Value.ActivationMinutes)).TotalSeconds,
+                ReasonRequired = control.ReasonRequired,
+                Assurance = control.RequestAssurance,
                 InEffect = request.AtOnce,
             },
             cancellation);
@@ -218,7 +217,7 @@ internal sealed partial class ChangeService(
     }
 
     /// <summary>Who must agree to a change: what the settings in force say, not those proposed.</summary>
-    private static ApprovalSyntax? Control(InForce? current) => current?.Engine.Documents.Settings.Select(settings => settings.ControlApproval).FirstOrDefault(approval => approval is not null);
+    private static ControlTerms Control(InForce? current) => current is null ? ControlTerms.Default : ControlTerms.Of(current.Mark.Version, current.Engine.Documents);
 
     private async ValueTask ProcessAsync(ChangeDocument change, CancellationToken cancellation)
     {
@@ -283,7 +282,8 @@ internal sealed partial class ChangeService(
             }
 
             // As every proxy will: what they would refuse must not come into force.
-            var verified = await verifier.VerifyAsync(envelope, state.Current?.Mark, now, cancellation);
+            var verified = await verifier.VerifyAsync(
+                envelope, state.Current?.Mark, now, cancellation, state.Current is { } before ? ControlTerms.Of(before.Mark.Version, before.Engine.Documents) : null);
             next = InForce.Of(verified.Mark, envelope);
         }
         catch (Exception error) when (error is BundleRejectedException or PolicyFormatException or ProblemException or TokenRejectedException)

@@ -22,7 +22,7 @@ internal static class PolicyEndpoints
             return await next(context);
         });
         api.MapGet("/bundle", (PolicyState state) => Current(state) is { } current
-                ? Results.Json(current.Envelope, Json)
+                ? Results.Bytes(current.Answer, "application/json; charset=utf-8")
                 : Problems.Result(404, "no-bundle", "No policy bundle is in force yet."))
             .RequireCaller(AppIds.Policy, Callers.Services, AppIds.Proxy, AppIds.Approval, AppIds.Identity, AppIds.Recorder, AppIds.Policy);
         api.MapGet("/beacon", (PolicyState state, BundleSigner signer, TimeProvider clock) => Usable(state, () => Results.Json(signer.Beacon(state.Version, clock.GetUtcNow()))))

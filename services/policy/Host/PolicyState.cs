@@ -1,3 +1,4 @@
+using System.Text.Json;
 using Countersign.Policy.Bundles;
 using Countersign.Policy.Contracts;
 using Countersign.Policy.Engine;
@@ -8,6 +9,9 @@ namespace Countersign.Policy.Host;
 /// <summary>A bundle in force, ready to be asked.</summary>
 internal sealed record InForce(BundleMark Mark, BundleEnvelope Envelope, Bundle Bundle, PolicyEngine Engine)
 {
+    /// <summary>The envelope as it is given out: written once, since a thousand proxies ask for it in the same moment.</summary>
+    public ReadOnlyMemory<byte> Answer { get; } = JsonSerializer.SerializeToUtf8Bytes(Envelope, JsonSerializerOptions.Web);
+
     public static InForce Of(BundleMark mark, BundleEnvelope envelope)
     {
         var bundle = BundleCodec.Decode(BundleCodec.Payload(envelope));

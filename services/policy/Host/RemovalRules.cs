@@ -1,5 +1,6 @@
 using Countersign.Identity.Contracts;
 using Countersign.Platform.Hosting;
+using Countersign.Policy.Analysis;
 using Countersign.Policy.Bundles;
 using Countersign.Policy.Engine;
 using Countersign.Policy.Language;
@@ -23,7 +24,7 @@ internal sealed class RemovalRules(ServiceCalls services)
             throw new ProblemException(409, Code, "Nothing is in force from which anything could be taken away.");
         }
 
-        if (await services.StandingAsync(person.Person, cancellation) is not { Enrolled: true, Disabled: false } standing)
+        if (await services.StandingAsync(person.Person, cancellation) is not { Enrolled: true, Disabled: false })
         {
             throw new ProblemException(403, "not-enrolled", "Only an enrolled person can take access away at once.");
         }
@@ -40,35 +41,30 @@ internal sealed class RemovalRules(ServiceCalls services)
                 409, Code, $"{BundleVerifier.MaxRemovals} changes in a row have taken access away without anybody else agreeing. Ask for an ordinary change first: also one that changes nothing will do.");
         }
 
-        if (LocksOut(current.Engine.Documents, proposal, standing) is { } stuck)
+        if (LocksOut(current.Engine.Documents, PolicyDecoder.Decode(proposal.Documents), person.Person, await services.PersonsAsync(cancellation)) is { } stuck)
         {
             throw new ProblemException(409, Code, $"{stuck} Ask for it like for any other change.");
         }
     }
 
     /// <summary>
-    /// Where a group lost members, those who are left must still be enough for every requirement that names it, without who takes them out: else a person
-    /// could alone make changes, or what the group guards, impossible for everybody.
+    /// Where a group lost members, those who are left must still be enough for whatever names it, without who takes them out: else a person could alone make changes, or
+    /// what the group guards, impossible for everybody. All requirements of one approval are filled at once, each seat by another human; what could not be approved before
+    /// either is no reason.
     /// </summary>
-    private static string? LocksOut(PolicySet before, Proposal proposal, PersonStanding requester)
+    internal static string? LocksOut(PolicySet before, PolicySet after, string requester, IReadOnlyList<PersonView> persons)
     {
-        var after = PolicyDecoder.Decode(proposal.Documents);
         var old = before.ApproverGroups.ToDictionary(group => group.Name.Value, group => group.Persons.Count, StringComparer.Ordinal);
-        var groups = after.ApproverGroups.ToDictionary(group => group.Name.Value, StringComparer.Ordinal);
-        var smaller = groups.Values.Where(group => group.Persons.Count < old.GetValueOrDefault(group.Name.Value)).Select(group => group.Name.Value).ToHashSet(StringComparer.Ordinal);
+        var smaller = after.ApproverGroups.Where(group => group.Persons.Count < old.GetValueOrDefault(group.Name.Value)).Select(group => group.Name.Value).ToHashSet(StringComparer.Ordinal);
+        var everybody = persons.Select(SegregationReports.Someone).ToList();
+        var (then, now) = (new Approvers(before, everybody), new Approvers(after, everybody));
         var approvals = after.Settings.Select(settings => settings.ControlApproval).Concat(after.Policies.SelectMany(policy => policy.Rules.Select(rule => rule.Approval)));
-        foreach (var requirement in approvals.SelectMany(approval => approval?.AllOf ?? []).Where(requirement => requirement.AnyOf.Any(group => smaller.Contains(group.Value))))
+        foreach (var approval in approvals.OfType<ApprovalSyntax>().Where(approval => approval.AllOf.Any(part => part.AnyOf.Any(group => smaller.Contains(group.Value)))))
         {
-            if (requirement.AnyOf.Any(group => group.Value == PolicyChecker.Enrolled))
+            if (!now.AreEnough(approval, requester) && then.AreEnough(approval, requester))
             {
-                continue;
-            }
-
-            var left = requirement.AnyOf.SelectMany(group => groups[group.Value].Persons).Select(person => person.Value).Distinct(StringComparer.OrdinalIgnoreCase)
-                .Count(person => !requester.SameAs.Contains(person, StringComparer.Ordinal) && !string.Equals(person, requester.Name, StringComparison.OrdinalIgnoreCase));
-            if (left < requirement.Quorum)
-            {
-                return $"Without them {string.Join(", ", requirement.AnyOf.Select(group => group.Value))} can't give the {requirement.Quorum} approval(s) that are asked of it.";
+                var wanted = string.Join(" and ", approval.AllOf.Select(part => $"{part.Quorum} of {string.Join(" or ", part.AnyOf.Select(group => group.Value))}"));
+                return $"Without them there are not enough different persons for {wanted}, which has to agree.";
             }
         }
 

@@ -67,7 +67,8 @@ internal sealed class SegregationReports(
             earlier.Number, earlier.At, earlier.BundleVersion, [.. lines.Where(line => !then.Contains(line))], [.. earlier.Lines.Where(line => !now.Contains(line))]);
     }
 
-    private static Someone Someone(PersonView person) => new(
+    /// <summary>A person as the analyses take them.</summary>
+    internal static Someone Someone(PersonView person) => new(
         person.Id, person.Name, person.Kind != "service", person.Enrolled, person.Disabled, person.Links, person.Owners, person.Team, person.Groups, person.Suspected);
 
     private async Task<List<SegregationSnapshot>> KeptAsync(CancellationToken cancellation)

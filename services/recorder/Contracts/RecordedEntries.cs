@@ -163,4 +163,11 @@ public sealed record LogView(long Size, string RootHash, string Checkpoint);
 /// <summary>Answer to a batch of entries.</summary>
 /// <param name="Acknowledged">By session: the highest number up to which the recorder has every entry durably.</param>
 /// <param name="Refused">By session: why nothing more of it is taken (gap, wrong chain, bad seal). For good.</param>
-public sealed record BatchResult(IReadOnlyDictionary<string, long> Acknowledged, IReadOnlyDictionary<string, string> Refused);
+public sealed record BatchResult(IReadOnlyDictionary<string, long> Acknowledged, IReadOnlyDictionary<string, string> Refused)
+{
+    /// <summary>
+    /// How long, in milliseconds, the proxy should let entries gather that nobody waits for, at least: with many proxies the recorder would else have many small batches.
+    /// A proxy takes no more than 5 s of it.
+    /// </summary>
+    public int GatherMilliseconds { get; init; }
+}

@@ -24,6 +24,9 @@ internal sealed class ApprovedRetention
     private readonly TimeSpan _atLeast;
     private readonly string _path;
 
+    // Of what was verified last, by this process.
+    private ControlTerms? _control;
+
     public ApprovedRetention(
         [FromKeyedServices(AppIds.Recorder)] IServiceClients clients, ITrustedKeys keys, IOptions<RecorderOptions> options, TimeProvider clock)
     {
@@ -50,13 +53,15 @@ internal sealed class ApprovedRetention
 
         // An older bundle that kept for less would be good else.
         var highest = File.Exists(_path) ? JsonSerializer.Deserialize<BundleMark>(await File.ReadAllBytesAsync(_path, cancellation)) ?? throw new InvalidDataException($"{_path} is damaged.") : null;
-        var verified = await _verifier.VerifyAsync(envelope, highest, _clock.GetUtcNow(), cancellation);
+        var verified = await _verifier.VerifyAsync(envelope, highest, _clock.GetUtcNow(), cancellation, _control);
+        var documents = PolicyDecoder.Decode(verified.Bundle.Documents);
+        _control = ControlTerms.Of(verified.Bundle.Version, documents);
         if (verified.Mark != highest)
         {
             PrivateFiles.WriteAtomically(_path, JsonSerializer.SerializeToUtf8Bytes(verified.Mark));
         }
 
-        var days = PolicyDecoder.Decode(verified.Bundle.Documents).Settings.Select(settings => settings.RetentionDays).FirstOrDefault(each => each is not null);
+        var days = documents.Settings.Select(settings => settings.RetentionDays).FirstOrDefault(each => each is not null);
         if (days is not { } kept)
         {
             return null;

@@ -3,6 +3,7 @@ using Countersign.Platform.Tokens;
 using Countersign.Recorder.Contracts;
 using Countersign.Recorder.Format;
 using Countersign.Recorder.Log;
+using Microsoft.Extensions.Options;
 
 namespace Countersign.Recorder.Host;
 
@@ -10,8 +11,9 @@ namespace Countersign.Recorder.Host;
 internal static class BatchEndpoint
 {
     private const int MaxEntries = 200_000;
+    private const int LongestGather = 5000;
 
-    public static async Task<IResult> TakeAsync(HttpContext context, LogHost host, RecorderMetrics metrics, CancellationToken cancellation)
+    public static async Task<IResult> TakeAsync(HttpContext context, LogHost host, RecorderMetrics metrics, IOptions<RecorderOptions> options, CancellationToken cancellation)
     {
         var body = await ReadAsync(context, cancellation);
         List<Entry> entries;
@@ -42,7 +44,7 @@ internal static class BatchEndpoint
             // Before the answer: a proxy that gets none sends the seals again.
             await host.Keys.SaveAsync(cancellation);
             metrics.Taken(entries.Count, "proxy");
-            return Results.Json(result);
+            return Results.Json(result with { GatherMilliseconds = (int)Math.Min(LongestGather, host.Keys.Enrolled * 1000L / options.Value.BatchesPerSecond) });
         }
         catch (Exception error) when (error is LogFailedException or TokenRejectedException)
         {

@@ -31,6 +31,12 @@ public sealed class RecorderOptions
     /// </summary>
     public TimeSpan? KeepAtLeast { get; set; }
 
+    /// <summary>
+    /// Batches a second that this recorder wants to get from all proxies together: the more are enrolled, the longer it asks each to let entries gather. What somebody
+    /// waits for comes at once.
+    /// </summary>
+    public int BatchesPerSecond { get; set; } = 500;
+
     /// <summary>How long entries may wait for a signed checkpoint.</summary>
     public TimeSpan CheckpointDelay { get; set; } = TimeSpan.FromMilliseconds(500);
 }
@@ -59,6 +65,11 @@ internal sealed class RecorderOptionsValidator : IValidateOptions<RecorderOption
         if (options.CheckpointDelay < TimeSpan.FromMilliseconds(50) || options.CheckpointDelay > TimeSpan.FromSeconds(1))
         {
             errors.Add($"{RecorderOptions.Section}:CheckpointDelay must be 50 ms to 1 s.");
+        }
+
+        if (options.BatchesPerSecond is < 10 or > 100_000)
+        {
+            errors.Add($"{RecorderOptions.Section}:BatchesPerSecond must be 10 to 100000.");
         }
 
         return errors.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(errors);

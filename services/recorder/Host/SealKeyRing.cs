@@ -1,3 +1,5 @@
+using System.Collections.Concurrent;
+using System.Collections.Frozen;
 using System.Security.Cryptography;
 using System.Text.Json;
 using Countersign.Platform.Ports;
@@ -69,7 +71,8 @@ internal sealed class SealKeyRing : IDisposable
     private readonly SemaphoreSlim _saving = new(1, 1);
     private readonly HashSet<(string Owner, string KeyId)> _saved = [];
     private readonly Dictionary<(string Owner, string KeyId), SealKey> _seen = [];
-    private readonly Dictionary<string, ECDsa> _verifiers = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<string, Verifier> _verifiers = new(StringComparer.Ordinal);
+    private Enrolment _enrolment = new(null, FrozenDictionary<string, JsonWebKey>.Empty);
 
     public SealKeyRing(ITrustedKeys trusted, SigningKey own, ISealKeyMemory memory)
     {
@@ -104,15 +107,22 @@ internal sealed class SealKeyRing : IDisposable
         }
     }
 
+    /// <summary>How many keys of proxies were enrolled when a check was last asked for: about as many as there are proxies.</summary>
+    public int Enrolled => Volatile.Read(ref _enrolment).ById.Count;
+
     /// <summary>A check of seals by the keys that are enrolled now.</summary>
     public async ValueTask<Func<string, Seal, bool>> CheckAsync(CancellationToken cancellation)
     {
         var enrolled = await _trusted.GetAsync(AppIds.Proxy, cancellation);
-        return (session, seal) =>
+        var known = Volatile.Read(ref _enrolment);
+        if (!ReferenceEquals(known.Keys, enrolled))
         {
-            var jwk = enrolled.Keys.FirstOrDefault(key => key.KeyId == seal.KeyId);
-            return jwk is not null && SealKey.OwnerOf(session) == SealKey.Proxy && Verify(session, seal, Of(SealKey.Proxy, jwk));
-        };
+            known = new Enrolment(enrolled, enrolled.Keys.DistinctBy(key => key.KeyId).ToFrozenDictionary(key => key.KeyId, StringComparer.Ordinal));
+            Volatile.Write(ref _enrolment, known);
+        }
+
+        return (session, seal) =>
+            known.ById.TryGetValue(seal.KeyId, out var jwk) && SealKey.OwnerOf(session) == SealKey.Proxy && Verify(session, seal, Of(SealKey.Proxy, jwk));
     }
 
     /// <summary>The signed statement for exports.</summary>
@@ -138,12 +148,9 @@ internal sealed class SealKeyRing : IDisposable
     public void Dispose()
     {
         _saving.Dispose();
-        lock (_gate)
+        foreach (var verifier in _verifiers.Values)
         {
-            foreach (var key in _verifiers.Values)
-            {
-                key.Dispose();
-            }
+            verifier.Key.Dispose();
         }
     }
 
@@ -151,21 +158,29 @@ internal sealed class SealKeyRing : IDisposable
 
     private bool Verify(string session, Seal seal, SealKey key)
     {
-        lock (_gate)
-        {
-            if (!_verifiers.TryGetValue(key.KeyId, out var verifier))
-            {
-                _verifiers.Add(key.KeyId, verifier = key.ToECDsa());
-            }
+        var verifier = _verifiers.GetOrAdd(key.KeyId, static (_, made) => new Verifier(made.ToECDsa()), key);
 
-            if (!seal.Verify(session, verifier))
+        // A lock a key: the seals of one proxy don't wait for those of all others.
+        lock (verifier.Gate)
+        {
+            if (!seal.Verify(session, verifier.Key))
             {
                 return false;
             }
+        }
 
+        lock (_gate)
+        {
             _seen.TryAdd((key.Owner, key.KeyId), key);
             return true;
         }
+    }
+
+    private sealed record Enrolment(VerificationKeys? Keys, FrozenDictionary<string, JsonWebKey> ById);
+
+    private sealed record Verifier(ECDsa Key)
+    {
+        public Lock Gate { get; } = new();
     }
 
     private List<SealKey> Unsaved()

@@ -70,8 +70,7 @@ internal sealed class Evidence
     /// </summary>
     public static async Task CheckAsync(ChaosCluster cluster, Load load)
     {
-        var effects = await cluster.TruthAsync($"select id from effects where id like '__{load.Run}-%'");
-        var numbers = await cluster.TruthAsync($"select 'insert into public.load values (''' || run || ''', ' || client || ', ' || number || ')' from load where run = '{load.Run}'");
+        var (effects, numbers) = await TruthAsync(cluster, load);
         Assert.NotEmpty(numbers);
         Assert.Contains(load.Ends, each => each.Value == End.Answered);
         Assert.Contains(load.Ends, each => each.Value == End.Denied);
@@ -101,6 +100,17 @@ internal sealed class Evidence
         Assert.Empty(evidence.Operations.Where(each => each.Decision == "approved").GroupBy(each => each.Request).Where(same => same.Count() > 1).Select(same => same.Key));
         await VerifyAsync(cluster, load, evidence);
     }
+
+    /// <summary>Effects and decisions that have no record now.</summary>
+    public static async Task<IReadOnlyList<string>> UnrecordedAsync(ChaosCluster cluster, Load load)
+    {
+        var (effects, numbers) = await TruthAsync(cluster, load);
+        return [.. Missing(await ReadAsync(cluster), load, effects, numbers)];
+    }
+
+    private static async Task<(List<string> Effects, List<string> Numbers)> TruthAsync(ChaosCluster cluster, Load load) => (
+        await cluster.TruthAsync($"select id from effects where id like '__{load.Run}-%'"),
+        await cluster.TruthAsync($"select 'insert into public.load values (''' || run || ''', ' || client || ', ' || number || ')' from load where run = '{load.Run}'"));
 
     private static IEnumerable<string> Missing(Evidence evidence, Load load, IEnumerable<string> effects, IEnumerable<string> numbers)
     {

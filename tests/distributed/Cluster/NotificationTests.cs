@@ -109,7 +109,7 @@ public sealed class NotificationTests : IAsyncLifetime
         Assert.All(asked, id => Assert.Equal(1, Attempts(id)));
     }
 
-    private IEnumerable<KeyValuePair<string, string>> Settings(string app, string name)
+    private Dictionary<string, string> Settings(string app, string name)
     {
         if (app != "approval")
         {

@@ -116,6 +116,12 @@ public sealed class Relay : IAsyncDisposable
         using var answer = await _http.SendAsync(request);
         context.Response.StatusCode = (int)answer.StatusCode;
         context.Response.ContentType = answer.Content.Headers.ContentType?.ToString();
+        foreach (var header in answer.Headers.Where(header => header.Key is not ("Transfer-Encoding" or "Connection" or "Server" or "Date" or "Keep-Alive")))
+        {
+            // The signature of an answer is one of them.
+            context.Response.Headers[header.Key] = string.Join(", ", header.Value);
+        }
+
         var bytes = await answer.Content.ReadAsByteArrayAsync();
         await (After?.Invoke(call) ?? Task.CompletedTask);
         if (Rewrite?.Invoke(context.Request.Url!.AbsolutePath, System.Text.Encoding.UTF8.GetString(bytes)) is { } rewritten)

@@ -280,6 +280,18 @@ public class World : IAsyncLifetime
         await Until.TrueAsync("the proxy enforces it", () => Task.FromResult(LogLines().Any(line => line.Contains($"Bundle {asked.Version} (", StringComparison.Ordinal))));
     }
 
+    /// <summary>
+    /// After beacons were forged that named the next version: a proxy takes no word of less any more, so policy must come to it. Whoever forges a higher one would
+    /// need to delete what the proxy has kept.
+    /// </summary>
+    public Task CatchUpAsync() => ChangeAsync(new PolicyChangeRequest
+    {
+        Documents = [new BundleDocument("caught-up", $"apiVersion: countersign/v1\nkind: Policy\nname: caught-up\ndescription: \"{Guid.NewGuid():N}\"\nrules:\n  - name: nothing\n    effect: deny\n    mode: shadow\n    when: {{writes: [\"*.ledger\"]}}\n")],
+    });
+
+    /// <summary>Version of the bundle that is in force.</summary>
+    public async Task<long> VersionAsync() => (await Bob.GetAsync<PolicyDocumentsInForce>("policy/v1/documents")).Version;
+
     /// <summary>Kills the host with SIGKILL, starts it again, and waits until the gateway lets sessions through.</summary>
     public async Task RestartAsync()
     {

@@ -60,11 +60,12 @@ internal sealed partial class Browser : IDisposable
 
     /// <summary>Code + PKCE as the CLI does it, with a loopback redirect.</summary>
     public async Task<(string IdToken, string Nonce)> CodeFlowAsync(
-        string name, string password, string client = "countersign-cli", string redirect = "http://127.0.0.1:45671/callback")
+        string name, string password, string client = "countersign-cli", string redirect = "http://127.0.0.1:45671/callback",
+        string scope = "openid profile email groups")
     {
         var (verifier, challenge) = Pkce();
         var nonce = Guid.NewGuid().ToString("N");
-        var location = await AuthorizeAsync(name, password, client, redirect, nonce, challenge, "S256");
+        var location = await AuthorizeAsync(name, password, client, redirect, nonce, challenge, "S256", scope);
         var query = QueryHelpers.ParseQuery(location.Query);
         if (!query.TryGetValue("code", out var code))
         {
@@ -83,14 +84,14 @@ internal sealed partial class Browser : IDisposable
     }
 
     public async Task<Uri> AuthorizeAsync(
-        string name, string password, string client, string redirect, string nonce, string? challenge, string? method)
+        string name, string password, string client, string redirect, string nonce, string? challenge, string? method, string scope = "openid profile email groups")
     {
         var parameters = new Dictionary<string, string?>
         {
             ["response_type"] = "code",
             ["client_id"] = client,
             ["redirect_uri"] = redirect,
-            ["scope"] = "openid profile email groups",
+            ["scope"] = scope,
             ["state"] = "s",
             ["nonce"] = nonce,
             ["code_challenge"] = challenge,

@@ -31,6 +31,7 @@ internal sealed class IdentityHost : IAsyncDisposable
         (_app, Data, _ownsData, BaseUrl) = (app, data, ownsData, baseUrl);
         Http = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false, UseCookies = false }) { BaseAddress = new Uri(baseUrl) };
         Approval = app.Services.GetRequiredService<ScriptedApproval>();
+        Policy = app.Services.GetRequiredService<ScriptedPolicy>();
         Audit = app.Services.GetRequiredService<AuditLog>();
     }
 
@@ -41,6 +42,8 @@ internal sealed class IdentityHost : IAsyncDisposable
     public HttpClient Http { get; }
 
     public ScriptedApproval Approval { get; }
+
+    public ScriptedPolicy Policy { get; }
 
     public AuditLog Audit { get; }
 
@@ -66,6 +69,7 @@ internal sealed class IdentityHost : IAsyncDisposable
         builder.AddEmbeddedPlatform(directory);
         builder.AddIdentityService();
         builder.Services.AddSingleton<ScriptedApproval>();
+        builder.Services.AddSingleton<ScriptedPolicy>();
         builder.Services.AddSingleton<AuditLog>();
         builder.Services.AddSingleton(provider => new BusSubscription("test", Topics.Audit, (e, _) => provider.GetRequiredService<AuditLog>().Add(e)));
         builder.Services.AddSingleton(provider => new BusSubscription("test", Topics.Identity, (e, _) => provider.GetRequiredService<AuditLog>().AddIdentity(e)));
@@ -73,6 +77,7 @@ internal sealed class IdentityHost : IAsyncDisposable
         app.UseCountersignHosting();
         app.MapIdentityService();
         app.Services.GetRequiredService<ScriptedApproval>().Map(app);
+        app.Services.GetRequiredService<ScriptedPolicy>().Map(app);
         await app.StartAsync();
         return new IdentityHost(app, directory, data is null, baseUrl);
     }
@@ -85,10 +90,10 @@ internal sealed class IdentityHost : IAsyncDisposable
     }
 
     /// <summary>An access token of somebody who logs in at the development issuer now.</summary>
-    public async Task<Login> LogInAsync(string name, string audience = AppIds.Identity)
+    public async Task<Login> LogInAsync(string name, string audience = AppIds.Identity, string scope = "openid profile email groups")
     {
         using var browser = new Browser(BaseUrl);
-        var (idToken, nonce) = await browser.CodeFlowAsync(name, DevPassword(name));
+        var (idToken, nonce) = await browser.CodeFlowAsync(name, DevPassword(name), scope: scope);
         var tokens = await TokensAsync(new { grant = "id_token", idToken, nonce, audience });
         return new Login(this, tokens.AccessToken, tokens.RefreshToken!);
     }

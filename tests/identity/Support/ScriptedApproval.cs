@@ -16,11 +16,16 @@ internal sealed class ScriptedApproval(IServiceProvider services, ITrustedKeys k
 {
     public ConcurrentDictionary<string, RequestView> Requests { get; } = new();
 
+    public ConcurrentDictionary<string, CreateRequest> Asked { get; } = new();
+
     public ConcurrentDictionary<string, Func<GrantClaims, GrantClaims>> Twists { get; } = new();
 
     public ConcurrentQueue<string> Redemptions { get; } = new();
 
     public bool IsDown { get; set; }
+
+    /// <summary>Refuses whatever is asked.</summary>
+    public bool Refuses { get; set; }
 
     /// <summary>Signs grants; another key than approval's for tests.</summary>
     public SigningKey? Signer { get; set; }
@@ -58,6 +63,11 @@ internal sealed class ScriptedApproval(IServiceProvider services, ITrustedKeys k
 
     private async Task<IResult> CreateAsync(CreateRequest ask)
     {
+        if (Refuses)
+        {
+            return Problems.Result(401, "token-rejected", "the requester is disabled");
+        }
+
         var identity = await keys.GetAsync(AppIds.Identity, default);
         var requester = await identity.VerifyAsync<AccessTokenClaims>(ask.Assertion, TokenTypes.Access, AppIds.Identity, AppIds.Identity, DateTimeOffset.UtcNow);
         var view = new RequestView
@@ -86,6 +96,7 @@ internal sealed class ScriptedApproval(IServiceProvider services, ITrustedKeys k
             Link = "http://approval/x",
         };
         Requests[view.Id] = view;
+        Asked[view.Id] = ask;
         return Results.Ok(new CreateRequestResult(view, false));
     }
 

@@ -92,6 +92,11 @@ public sealed class BundleTests : IDisposable
         await RefusedAsync("enough other persons", With(good with { Approvers = [new GrantApprover("per_alice", "alice", 0)] }));
         await RefusedAsync("enough other persons", With(good with { Approvers = [] }));
         await RefusedAsync("enough other persons", With(good with { AllOf = [new RequestRequirement(["enrolled"], 2)] }));
+        var two = good with { AllOf = [new RequestRequirement(["sec"], 1), new RequestRequirement(["ops"], 1)] };
+        await RefusedAsync("enough other persons", With(two));
+        await RefusedAsync("enough other persons", With(two with { Approvers = [.. good.Approvers, new GrantApprover("per_alice", "alice", 0), .. good.Approvers] }));
+        await VerifyAsync(With(two with { Approvers = [.. good.Approvers, new GrantApprover("per_carol", "carol", 0)] }), null, Given.Now);
+        await RefusedAsync("who had to agree", With(good with { AllOf = [new RequestRequirement(["sec"], 2), new RequestRequirement(["ops"], -1)] }));
         await RefusedAsync("outside the time", With(good, Given.Now.AddMinutes(11)), now: Given.Now.AddDays(1));
         await RefusedAsync("outside the time", With(good, Given.Now.AddMinutes(-1)));
         await RefusedAsync("in the future", With(good with { ExpiresAt = Given.Now.AddYears(1).ToUnixTimeSeconds() }, Given.Now.AddDays(3)));
@@ -106,6 +111,47 @@ public sealed class BundleTests : IDisposable
         await VerifyAsync(envelope, new BundleMark(5, Frozen.Digest), Given.Now);
         await RefusedAsync("another bundle of version 5", envelope, new BundleMark(5, "another"));
         await RefusedAsync("older than 6", envelope, new BundleMark(6, Frozen.Digest));
+    }
+
+    [Fact]
+    public async Task What_was_agreed_to_on_weaker_terms_than_those_in_force_is_refused()
+    {
+        static Bundle Under(long version, string control) => new()
+        {
+            Version = version,
+            CreatedAt = Given.Now,
+            Documents = [new BundleDocument("s.yaml", $"apiVersion: countersign/v1\nkind: Settings\nname: s\ncontrol_approval: {{{control}}}\n")],
+        };
+        var control = ControlTerms.Of(Under(4, "all_of: [{any_of: [sec], quorum: 2}, {any_of: [ops, dba]}], assurance: {amr: [otp]}"));
+        var next = Under(5, "groups: [enrolled]");
+        GrantApprover[] three = [.. new[] { "bob", "carol", "dave" }.Select(name => new GrantApprover($"per_{name}", name, 0))];
+        var good = Grant(Digest(next)) with
+        {
+            AllOf = [new RequestRequirement(["ops"], 1), new RequestRequirement(["sec"], 2)],
+            Approvers = three,
+            Assurance = new RequestAssurance(null, ["otp", "pwd"]),
+        };
+        ValueTask<VerifiedBundle> Verify(GrantClaims grant, ControlTerms? before, long version = 5) =>
+            VerifyAsync(Signed(next with { Version = version }, grant with { Digests = [Digest(next with { Version = version })] }), null, Given.Now, before);
+        async Task Weaker(GrantClaims grant, long version = 5) => Assert.Contains(
+            "weaker terms than version 4", (await Assert.ThrowsAsync<BundleRejectedException>(async () => await Verify(grant, control, version))).Message, StringComparison.Ordinal);
+
+        await Verify(good, control);
+        // Policy asks whom it likes, and one accomplice is enough.
+        await Weaker(Grant(""));
+        await Weaker(Grant(""), version: 9);
+        await Weaker(Grant("") with { Bootstrap = true });
+        await Weaker(good with { AllOf = [new RequestRequirement(["ops"], 1), new RequestRequirement(["sec"], 1)] });
+        await Weaker(good with { AllOf = [new RequestRequirement(["ops"], 1), new RequestRequirement(["sec", "interns"], 2)] });
+        await Weaker(good with { AllOf = [new RequestRequirement(["sec"], 3)] });
+        await Weaker(good with { Assurance = null });
+        await Weaker(good with { Assurance = new RequestAssurance(60, ["pwd"]) });
+
+        // Who has enforced nothing yet can't compare; what is enforced already needs no comparison.
+        await Verify(Grant(""), null);
+        await Verify(Grant(""), control with { Version = 5 });
+        await Verify(Grant(""), ControlTerms.Default);
+        await VerifyAsync(Follows(Rules(6, Read), Rules(5, Read + Write)), null, Given.Now, control with { Version = 5 });
     }
 
     [Fact]
@@ -274,8 +320,8 @@ public sealed class BundleTests : IDisposable
         return new BundleSigner(_policy).Seal(payload, bundle.Version, _approval.Sign(TokenTypes.Grant, Grant(BundleCodec.Digest(payload))), Given.Now);
     }
 
-    private ValueTask<VerifiedBundle> VerifyAsync(BundleEnvelope envelope, BundleMark? highest, DateTimeOffset now) =>
-        new BundleVerifier(new Keys(new() { [AppIds.Policy] = _policy, [AppIds.Approval] = _approval })).VerifyAsync(envelope, highest, now, CancellationToken.None);
+    private ValueTask<VerifiedBundle> VerifyAsync(BundleEnvelope envelope, BundleMark? highest, DateTimeOffset now, ControlTerms? control = null) =>
+        new BundleVerifier(new Keys(new() { [AppIds.Policy] = _policy, [AppIds.Approval] = _approval })).VerifyAsync(envelope, highest, now, CancellationToken.None, control);
 
     private async Task RefusedAsync(string why, BundleEnvelope envelope, BundleMark? highest = null, DateTimeOffset? now = null) =>
         Assert.Contains(why, (await Assert.ThrowsAsync<BundleRejectedException>(async () => await VerifyAsync(envelope, highest, now ?? Given.Now))).Message, StringComparison.Ordinal);

@@ -292,6 +292,7 @@ public sealed class PolicyServiceTests
     {
         await using var world = await PolicyWorld.StartAsync();
         await ActivateAsync(world, First);
+        world.Persons.AddRange(new[] { "alice", "bob", "carol" }.Select(name => new PersonView($"per_{name}", $"{name}@example.com", true, false, []) { Groups = ["dbas"] }));
         var rules = change switch
         {
             "more" => Rules + "- {name: more, effect: allow, when: {principals: {groups: [engineers]}, statements: [INSERT]}}\n",

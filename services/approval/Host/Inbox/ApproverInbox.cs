@@ -29,8 +29,8 @@ internal sealed class ApproverInbox(
     private const int DefaultLimit = 50;
     private const int MaxLimit = 200;
 
-    // Everything is looked at with the workflow's own rules; more than this isn't, and the counts say so.
-    private const int MaxLookedAt = 2_000;
+    /// <summary>Everything is looked at with the workflow's own rules; in one call no more than this: the counts say so, and the next page goes on from there.</summary>
+    internal int MostLookedAt { get; set; } = 2_000;
 
     public async Task<InboxView> ListAsync(Caller caller, InboxQuery query, CancellationToken cancellation)
     {
@@ -46,41 +46,76 @@ internal sealed class ApproverInbox(
             "overdue" => (false, true, true),
             _ => throw Invalid("state: pending, review or overdue"),
         };
-        var items = new List<InboxItem>();
-        var (toDecide, toReview, late, looked, more) = (0, 0, 0, 0, false);
-        await foreach (var (document, by) in MineAsync(caller, decide, review, now, cancellation))
+        if (await MineAsync(caller, decide, review, now, cancellation) is not { } mine)
         {
-            if (++looked > MaxLookedAt)
+            return new InboxView([], new InboxCounts(0, 0, 0, true), null);
+        }
+
+        bool Asked(InboxItem item) => !overdue || IsLate(item, now);
+        var (counts, first) = await CountAsync(mine, query, kind, Asked, after is null ? limit : 0, now, cancellation);
+        var page = after is { } place ? await PageAsync(mine, query, kind, Asked, place, limit, now, cancellation) : first;
+        return new InboxView(page.Items, counts, page.Next);
+    }
+
+    /// <summary>Looks at the newest, for the counts and the first page.</summary>
+    private async Task<(InboxCounts Counts, Page First)> CountAsync(
+        Mine mine, InboxQuery query, WorkflowKind? kind, Func<InboxItem, bool> asked, int limit, DateTimeOffset now, CancellationToken cancellation)
+    {
+        var page = new List<InboxItem>();
+        var (toDecide, toReview, late, looked) = (0, 0, 0, 0);
+        RequestSummary? last = null;
+        bool IsLonger() => limit > 0 && page.Count > limit;
+        foreach (var summary in mine.Find(now, null))
+        {
+            if (looked++ == MostLookedAt)
             {
-                more = true;
-                break;
+                // What is left is for the next pages.
+                return (new InboxCounts(toDecide, toReview, late, false), new Page([.. page.Take(limit)], IsLonger() ? Place(page[limit - 1].Request) : Place(last!)));
             }
 
-            if ((Empty(query.Connection) is { } connection && document.Spec.Connection != connection)
-                || (kind is { } one && document.Spec.Kind != one)
-                || (Empty(query.Requester) is { } requester && requester != document.Spec.Requester.Person
-                    && !string.Equals(requester, document.Spec.Requester.Name, StringComparison.OrdinalIgnoreCase))
-                || Item(document, by, now) is not { } item)
-            {
-                continue;
-            }
-
-            var isLate = item.Task == InboxTask.Review && document.Review!.DueAt <= now;
-            if (overdue && !isLate)
+            last = summary;
+            if (await ItemAsync(mine, summary, query, kind, now, cancellation) is not { } item || !asked(item))
             {
                 continue;
             }
 
             _ = item.Task == InboxTask.Decide ? toDecide++ : toReview++;
-            late += isLate ? 1 : 0;
-            if (items.Count <= limit && (after is not { } place || Compare(document, place) > 0))
+            late += IsLate(item, now) ? 1 : 0;
+            if (page.Count <= limit)
             {
-                items.Add(item);
+                page.Add(item);
             }
         }
 
-        var page = items.Take(limit).ToList();
-        return new InboxView(page, new InboxCounts(toDecide, toReview, late, !more), items.Count > limit ? Place(page[^1].Request) : null);
+        return (new InboxCounts(toDecide, toReview, late, true), new Page([.. page.Take(limit)], IsLonger() ? Place(page[limit - 1].Request) : null));
+    }
+
+    private async Task<Page> PageAsync(
+        Mine mine, InboxQuery query, WorkflowKind? kind, Func<InboxItem, bool> asked, RequestPlace after, int limit, DateTimeOffset now, CancellationToken cancellation)
+    {
+        var page = new List<InboxItem>();
+        var looked = 0;
+        RequestSummary? last = null;
+        foreach (var summary in mine.Find(now, after))
+        {
+            if (looked++ == MostLookedAt)
+            {
+                return new Page(page, Place(last!));
+            }
+
+            last = summary;
+            if (await ItemAsync(mine, summary, query, kind, now, cancellation) is { } item && asked(item))
+            {
+                if (page.Count == limit)
+                {
+                    return new Page(page, Place(page[^1].Request));
+                }
+
+                page.Add(item);
+            }
+        }
+
+        return new Page(page, null);
     }
 
     public async Task<InboxDecisionResults> DecideAsync(Caller caller, InboxDecisions decisions, CancellationToken cancellation)
@@ -125,39 +160,62 @@ internal sealed class ApproverInbox(
         }
     }
 
-    /// <summary>Requests that the person could have something to do with, the newest first, with how the person stands to each.</summary>
-    private async IAsyncEnumerable<(RequestDocument Document, Decider By)> MineAsync(
-        Caller caller, bool decide, bool review, DateTimeOffset now, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellation)
+    /// <summary>How the person stands to all requests that they could have something to do with; null where there are none.</summary>
+    private async ValueTask<Mine?> MineAsync(Caller caller, bool decide, bool review, DateTimeOffset now, CancellationToken cancellation)
     {
         var person = caller.Person!;
         if (await directory.StandingAsync(person.Person, cancellation) is not { Disabled: false } standing || !(standing.Enrolled || standing.BootstrapOpen))
         {
-            yield break;
+            return null;
         }
 
         var pending = new HashSet<WorkflowState> { WorkflowState.Pending };
         // Each group is asked for once, not once a request.
         var groups = decide && standing.Enrolled ? (await directory.GroupsAsync(standing, index.Groups(now, pending), cancellation)).ToHashSet(StringComparer.Ordinal) : [];
-        var requesters = new Dictionary<string, PersonStanding?>(StringComparer.Ordinal);
-        var found = index.Find(now, null, null, request =>
-            (decide && request.StateAt(now) == WorkflowState.Pending && (standing.BootstrapOpen || request.Groups.Any(groups.Contains)))
-            || (review && standing.Enrolled && request.AwaitsReview));
-        foreach (var summary in found)
-        {
-            if (await store.LoadAsync<RequestDocument>(Collections.Requests, summary.Id, cancellation) is not { Document: { } document })
-            {
-                continue;
-            }
-
-            if (!requesters.TryGetValue(summary.Requester, out var requester))
-            {
-                requester = await evidence.RequesterStandingAsync(document.Spec, cancellation);
-                requesters.Add(summary.Requester, requester);
-            }
-
-            yield return (document, TokenEvidence.Describe(document.Spec, standing, person, requester, groups));
-        }
+        return new Mine(
+            person, standing, groups,
+            (at, after) => index.Find(
+                at, null, null,
+                request => (decide && request.StateAt(at) == WorkflowState.Pending && (standing.BootstrapOpen || request.Groups.Any(groups.Contains)))
+                    || (review && standing.Enrolled && request.AwaitsReview),
+                after));
     }
+
+    private async ValueTask<InboxItem?> ItemAsync(
+        Mine mine, RequestSummary summary, InboxQuery query, WorkflowKind? kind, DateTimeOffset now, CancellationToken cancellation)
+    {
+        // Of each requester one request is read to know how they are called; then nothing of those who aren't asked for.
+        var requester = Empty(query.Requester);
+        if (requester is not null && mine.Names.TryGetValue(summary.Requester, out var name) && !IsCalled(requester, summary.Requester, name))
+        {
+            return null;
+        }
+
+        if (await store.LoadAsync<RequestDocument>(Collections.Requests, summary.Id, cancellation) is not { Document: { } document })
+        {
+            return null;
+        }
+
+        mine.Names.TryAdd(summary.Requester, document.Spec.Requester.Name);
+        if ((Empty(query.Connection) is { } connection && document.Spec.Connection != connection)
+            || (kind is { } one && document.Spec.Kind != one)
+            || (requester is not null && !IsCalled(requester, document.Spec.Requester.Person, document.Spec.Requester.Name)))
+        {
+            return null;
+        }
+
+        if (!mine.Requesters.TryGetValue(summary.Requester, out var standing))
+        {
+            standing = await evidence.RequesterStandingAsync(document.Spec, cancellation);
+            mine.Requesters.Add(summary.Requester, standing);
+        }
+
+        return Item(document, TokenEvidence.Describe(document.Spec, mine.Standing, mine.Person, standing, mine.Groups), now);
+    }
+
+    private static bool IsCalled(string requester, string person, string name) => requester == person || string.Equals(requester, name, StringComparison.OrdinalIgnoreCase);
+
+    private static bool IsLate(InboxItem item, DateTimeOffset now) => item.Task == InboxTask.Review && item.Request.Review!.DueAt <= now;
 
     // Asks the workflow itself, with the right digest: what the inbox shows is what a decision or a review would do.
     private InboxItem? Item(RequestDocument document, Decider by, DateTimeOffset now)
@@ -178,9 +236,13 @@ internal sealed class ApproverInbox(
             : null;
     }
 
-    private static string Place(RequestView request) => string.Create(CultureInfo.InvariantCulture, $"{request.CreatedAt.UtcTicks}.{request.Id}");
+    private static string Place(RequestView request) => Place(request.CreatedAt, request.Id);
 
-    private static (long Ticks, string Id)? After(string? after)
+    private static string Place(RequestSummary request) => Place(request.CreatedAt, request.Id);
+
+    private static string Place(DateTimeOffset createdAt, string id) => string.Create(CultureInfo.InvariantCulture, $"{createdAt.UtcTicks}.{id}");
+
+    private static RequestPlace? After(string? after)
     {
         if (string.IsNullOrEmpty(after))
         {
@@ -188,14 +250,10 @@ internal sealed class ApproverInbox(
         }
 
         var dot = after.IndexOf('.', StringComparison.Ordinal);
-        return dot > 0 && long.TryParse(after.AsSpan(0, dot), NumberStyles.None, CultureInfo.InvariantCulture, out var ticks)
-            ? (ticks, after[(dot + 1)..])
+        return dot > 0 && long.TryParse(after.AsSpan(0, dot), NumberStyles.None, CultureInfo.InvariantCulture, out var ticks) && ticks <= DateTimeOffset.MaxValue.UtcTicks
+            ? new RequestPlace(new DateTimeOffset(ticks, TimeSpan.Zero), after[(dot + 1)..])
             : throw Invalid("after: what the page before said");
     }
-
-    // Positive: comes later in a list of the newest first.
-    private static int Compare(RequestDocument document, (long Ticks, string Id) place) =>
-        document.CreatedAt.UtcTicks == place.Ticks ? string.CompareOrdinal(document.Spec.Id, place.Id) : place.Ticks.CompareTo(document.CreatedAt.UtcTicks);
 
     private static WorkflowKind? Kind(string? kind) => Empty(kind) is not { } name
         ? null
@@ -205,4 +263,16 @@ internal sealed class ApproverInbox(
     private static string? Empty(string? text) => string.IsNullOrEmpty(text) ? null : text;
 
     private static ProblemException Invalid(string detail) => new(StatusCodes.Status400BadRequest, RefusalCodes.Invalid, detail);
+
+    private sealed record Page(IReadOnlyList<InboxItem> Items, string? Next);
+
+    /// <summary>A person before an inbox.</summary>
+    private sealed record Mine(AccessTokenClaims Person, PersonStanding Standing, HashSet<string> Groups, Func<DateTimeOffset, RequestPlace?, IReadOnlyList<RequestSummary>> Find)
+    {
+        /// <summary>How requesters stand now, each asked for once.</summary>
+        public Dictionary<string, PersonStanding?> Requesters { get; } = new(StringComparer.Ordinal);
+
+        /// <summary>How requesters are called.</summary>
+        public Dictionary<string, string> Names { get; } = new(StringComparer.Ordinal);
+    }
 }

@@ -26,7 +26,7 @@ internal static class InboxHtml
         Filter(html, query);
         if (inbox.Items.Count == 0)
         {
-            html.Append("<p class=\"note\">There is nothing for you here.</p>");
+            html.Append(inbox.Next is null ? "<p class=\"note\">There is nothing for you here.</p>" : "<p class=\"note\">There is nothing for you among the latest.</p>");
         }
         else
         {

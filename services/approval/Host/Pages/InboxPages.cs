@@ -15,8 +15,21 @@ internal sealed class InboxPages(PageSessions sessions, ApproverInbox inbox, Req
 
     public static void Map(IEndpointRouteBuilder app)
     {
-        app.MapGet(Address, (HttpContext http, InboxPages self) => self.GetAsync(http)).ExcludeFromDescription();
-        app.MapPost(Address, (HttpContext http, InboxPages self) => self.DecideAsync(http)).WithRequestBodyLimit(FormLimit).ExcludeFromDescription();
+        app.MapGet(Address, (HttpContext http, InboxPages self) => OrUnavailableAsync(http, self.GetAsync)).ExcludeFromDescription();
+        app.MapPost(Address, (HttpContext http, InboxPages self) => OrUnavailableAsync(http, self.DecideAsync)).WithRequestBodyLimit(FormLimit).ExcludeFromDescription();
+    }
+
+    private static async Task<IResult> OrUnavailableAsync(HttpContext http, Func<HttpContext, Task<IResult>> answer)
+    {
+        try
+        {
+            return await answer(http);
+        }
+        catch (PortUnavailableException)
+        {
+            return RequestPages.Page(
+                http, StatusCodes.Status503ServiceUnavailable, RequestHtml.Message("Not now", "Something that is needed can't be reached. Nothing was decided.", Address));
+        }
     }
 
     private async Task<IResult> GetAsync(HttpContext http)
@@ -44,10 +57,6 @@ internal sealed class InboxPages(PageSessions sessions, ApproverInbox inbox, Req
         {
             return RequestPages.Page(http, problem.Status, RequestHtml.Message("No such filter", problem.Message, Address));
         }
-        catch (PortUnavailableException)
-        {
-            return Unavailable(http);
-        }
     }
 
     private async Task<IResult> DecideAsync(HttpContext http)
@@ -55,12 +64,14 @@ internal sealed class InboxPages(PageSessions sessions, ApproverInbox inbox, Req
         // Where the browser says it, a form of another site is refused before anything is looked at.
         if (http.Request.Headers["Sec-Fetch-Site"].ToString() is not ("" or "same-origin" or "none") || !http.Request.HasFormContentType)
         {
-            await events.RefusedAsync("request.decision-refused", "", "", FormSubject, "foreign-form");
+            await events.RefusedAsync("request.decision-refused", "", "", FormSubject, "foreign-form", source: ApprovalEndpoints.Source(http));
             return RequestPages.Page(http, StatusCodes.Status403Forbidden, RequestHtml.Message("Refused", "This form was not sent from the inbox."));
         }
 
         if (await sessions.FindAsync(http) is not { } caller)
         {
+            // A form that somebody sent with no token, or one that is good no longer, or forged.
+            await events.RefusedAsync("request.decision-refused", "", "", FormSubject, "logged-out", source: ApprovalEndpoints.Source(http));
             return RequestPages.Page(http, StatusCodes.Status401Unauthorized, RequestHtml.Message("Logged out", "You were logged out. Nothing was decided.", Address));
         }
 
@@ -93,12 +104,5 @@ internal sealed class InboxPages(PageSessions sessions, ApproverInbox inbox, Req
         {
             return RequestPages.Page(http, problem.Status, RequestHtml.Message("Nothing decided", problem.Message, Address));
         }
-        catch (PortUnavailableException)
-        {
-            return Unavailable(http);
-        }
     }
-
-    private static IResult Unavailable(HttpContext http) => RequestPages.Page(
-        http, StatusCodes.Status503ServiceUnavailable, RequestHtml.Message("Not now", "Something that is needed can't be reached. Nothing was decided.", Address));
 }

@@ -20,6 +20,30 @@ internal sealed class RequestPages(PageSessions sessions, RequestService service
 
     private async Task<IResult> GetAsync(HttpContext http, string id)
     {
+        try
+        {
+            return await OpenAsync(http, id);
+        }
+        catch (PortUnavailableException)
+        {
+            return Unavailable(http, id);
+        }
+    }
+
+    private async Task<IResult> DecideAsync(HttpContext http, string id, bool approve)
+    {
+        try
+        {
+            return await SubmitAsync(http, id, approve);
+        }
+        catch (PortUnavailableException)
+        {
+            return Unavailable(http, id);
+        }
+    }
+
+    private async Task<IResult> OpenAsync(HttpContext http, string id)
+    {
         if (!RequestService.IsId(id))
         {
             return Page(http, StatusCodes.Status404NotFound, RequestHtml.Message("Not found", "There is no such request."));
@@ -36,7 +60,7 @@ internal sealed class RequestPages(PageSessions sessions, RequestService service
         return await sessions.FindAsync(http) is { } caller ? await ShowAsync(http, caller, id, StatusCodes.Status200OK, null) : PageSessions.Begin(http, page);
     }
 
-    private async Task<IResult> DecideAsync(HttpContext http, string id, bool approve)
+    private async Task<IResult> SubmitAsync(HttpContext http, string id, bool approve)
     {
         var page = $"/approval/requests/{id}";
         if (!RequestService.IsId(id))
@@ -47,12 +71,14 @@ internal sealed class RequestPages(PageSessions sessions, RequestService service
         // Where the browser says it, a form of another site is refused before anything is looked at.
         if (http.Request.Headers["Sec-Fetch-Site"].ToString() is not ("" or "same-origin" or "none") || !http.Request.HasFormContentType)
         {
-            await events.RefusedAsync("request.decision-refused", "", "", id, "foreign-form");
+            await events.RefusedAsync("request.decision-refused", "", "", id, "foreign-form", source: ApprovalEndpoints.Source(http));
             return Page(http, StatusCodes.Status403Forbidden, RequestHtml.Message("Refused", "This form was not sent from the request's own page."));
         }
 
         if (await sessions.FindAsync(http) is not { } caller)
         {
+            // A form that somebody sent with no token, or one that is good no longer, or forged.
+            await events.RefusedAsync("request.decision-refused", "", "", id, "logged-out", source: ApprovalEndpoints.Source(http));
             return Page(http, StatusCodes.Status401Unauthorized, RequestHtml.Message("Logged out", "You were logged out. Nothing was decided.", page));
         }
 
@@ -94,11 +120,10 @@ internal sealed class RequestPages(PageSessions sessions, RequestService service
         {
             return Page(http, RefusalException.Status(refused.Refusal.Code), RequestHtml.Message("Not found", refused.Refusal.Message));
         }
-        catch (PortUnavailableException)
-        {
-            return Page(http, StatusCodes.Status503ServiceUnavailable, RequestHtml.Message("Not now", "Something that is needed can't be reached. Nothing was decided.", $"/approval/requests/{id}"));
-        }
     }
+
+    private static IResult Unavailable(HttpContext http, string id) => Page(
+        http, StatusCodes.Status503ServiceUnavailable, RequestHtml.Message("Not now", "Something that is needed can't be reached. Nothing was decided.", $"/approval/requests/{id}"));
 
     internal static IResult Page(HttpContext http, int status, string html)
     {

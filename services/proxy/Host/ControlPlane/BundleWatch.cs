@@ -23,6 +23,7 @@ internal sealed partial class BundleWatch(
 {
     private readonly BundleVerifier _verifier = new(keys);
     private BundleInForce? _current;
+    private ControlTerms? _control;
 
     public BundleInForce? Current => Volatile.Read(ref _current);
 
@@ -47,6 +48,8 @@ internal sealed partial class BundleWatch(
         var beacon = await BeaconAsync(
             client, token => signer.VerifyAsync<PolicyBeacon>(token, TokenTypes.Beacon, null, null, Clock.GetUtcNow(), requireExpiry: false), each => each.IssuedAt,
             cancellation).ConfigureAwait(false);
+        // Before anything is remembered of it: a beacon of the future is no word at all.
+        freshness.ThrowIfFuture(beacon.IssuedAt);
         if (beacon.Version < highest.Version)
         {
             LogRolledBack(beacon.Version, highest.Version);
@@ -75,10 +78,11 @@ internal sealed partial class BundleWatch(
     {
         var envelope = await client.GetFromJsonAsync<BundleEnvelope>("v1/bundle", TokenJson.Options, cancellation).ConfigureAwait(false)
             ?? throw new JsonException("empty answer");
-        var verified = await _verifier.VerifyAsync(envelope, highest.Mark, Clock.GetUtcNow(), cancellation).ConfigureAwait(false);
+        var verified = await _verifier.VerifyAsync(envelope, highest.Mark, Clock.GetUtcNow(), cancellation, _control).ConfigureAwait(false);
         var engine = PolicyEngine.Compile(verified.Bundle);
         highest.Raise(verified.Mark);
         var inForce = new BundleInForce(engine, verified.Bundle.Connections.ToDictionary(each => each.Name, StringComparer.Ordinal));
+        _control = ControlTerms.Of(verified.Bundle.Version, engine.Documents);
         Volatile.Write(ref _current, inForce);
         grants.BundleChanged(inForce);
         LogInForce(verified.Bundle.Version, verified.Digest);

@@ -49,6 +49,10 @@ internal sealed class Freshness(IOptions<ProxyOptions> options, TimeProvider clo
     /// <exception cref="TokenRejectedException">It lies in the future.</exception>
     public void IdentityAt(long issuedAt) => Raise(ref _identity, Checked(issuedAt));
 
+    /// <summary>Whether what was signed then can be taken at all.</summary>
+    /// <exception cref="TokenRejectedException">It lies in the future.</exception>
+    public void ThrowIfFuture(long issuedAt) => Checked(issuedAt);
+
     private TimeSpan Age(long issuedAt) => TimeSpan.FromSeconds(clock.GetUtcNow().ToUnixTimeSeconds() - issuedAt);
 
     /// <summary>A beacon of the future would keep the proxy fresh long after the last word, and clocks that differ so much stop redemptions anyway.</summary>

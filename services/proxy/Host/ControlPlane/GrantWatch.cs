@@ -60,23 +60,53 @@ internal sealed partial class GrantWatch(
         base.Dispose();
     }
 
-    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
-    {
-        while (!stoppingToken.IsCancellationRequested)
-        {
-            while (_revoked.TryDequeue(out var request))
-            {
-                End(request, await FindAsync(request, stoppingToken).ConfigureAwait(false));
-            }
+    protected override Task ExecuteAsync(CancellationToken stoppingToken) => Task.WhenAll(FollowAsync(stoppingToken), AskAsync(stoppingToken));
 
+    /// <summary>
+    /// Ends everything that was taken back. However many were: they have one moment together to learn by whom, and those for which it wasn't enough end without a name.
+    /// </summary>
+    internal async Task EndRevokedAsync(CancellationToken stopping)
+    {
+        var revoked = new HashSet<string>(StringComparer.Ordinal);
+        while (_revoked.TryDequeue(out var request))
+        {
+            revoked.Add(request);
+        }
+
+        if (revoked.Count == 0)
+        {
+            return;
+        }
+
+        using var deadline = new CancellationTokenSource(Patience, clock);
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, stopping);
+        await Parallel.ForEachAsync(
+            revoked, new ParallelOptions { MaxDegreeOfParallelism = AtOnce, CancellationToken = CancellationToken.None },
+            async (request, _) => End(request, await FindAsync(request, limit.Token).ConfigureAwait(false))).ConfigureAwait(false);
+    }
+
+    // Apart from the asking below: that may take long where much runs and approval is slow.
+    private async Task FollowAsync(CancellationToken stopping)
+    {
+        while (!stopping.IsCancellationRequested)
+        {
+            await EndRevokedAsync(stopping).ConfigureAwait(false);
+            await _doorbell.WaitAsync(Interval, stopping).ConfigureAwait(false);
+        }
+    }
+
+    private async Task AskAsync(CancellationToken stopping)
+    {
+        while (!stopping.IsCancellationRequested)
+        {
             if (running.Requests is { Count: > 0 } requests)
             {
                 await Parallel.ForEachAsync(
                     requests, new ParallelOptions { MaxDegreeOfParallelism = AtOnce, CancellationToken = CancellationToken.None },
-                    async (request, _) => await LookAsync(request, stoppingToken).ConfigureAwait(false)).ConfigureAwait(false);
+                    async (request, _) => await LookAsync(request, stopping).ConfigureAwait(false)).ConfigureAwait(false);
             }
 
-            await _doorbell.WaitAsync(Interval, stoppingToken).ConfigureAwait(false);
+            await Task.Delay(Interval, stopping).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
 
@@ -113,8 +143,8 @@ internal sealed partial class GrantWatch(
     {
         try
         {
-            using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-            limit.CancelAfter(Patience);
+            using var patience = new CancellationTokenSource(Patience, clock);
+            using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellation, patience.Token);
             var answer = await clients.Create(AppIds.Approval)
                 .AskSignedAsync(keys, AppIds.Approval, AppIds.Proxy, $"v1/requests/{Uri.EscapeDataString(request)}", clock, limit.Token).ConfigureAwait(false);
             return answer.Read<RequestView>(TokenJson.Options);

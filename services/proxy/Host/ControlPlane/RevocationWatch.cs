@@ -1,3 +1,4 @@
+using System.Text.Json;
 using Countersign.Identity.Contracts;
 using Countersign.Platform.Ports;
 using Countersign.Platform.Tokens;
@@ -17,7 +18,11 @@ internal sealed partial class RevocationWatch(
     TimeProvider clock, IOptions<ProxyOptions> options, ILogger<RevocationWatch> logger)
     : ServiceWatch("countersign.revocation", options.Value.AskEvery, clock)
 {
+    private readonly Lock _gate = new();
+
+    // The latest that the sessions were told of, and the latest that a beacon has named: an event may be ahead of the beacons that are on their way.
     private long _known = -1;
+    private long _confirmed;
 
     protected override void Unreachable(string error) => LogUnreachable(error);
 
@@ -30,6 +35,21 @@ internal sealed partial class RevocationWatch(
         }
     }
 
+    /// <summary>The next revocation, as it came: with a thousand proxies two questions of each would come to identity in the moment that it has revoked something.</summary>
+    protected override bool TakeNews(BusEvent change)
+    {
+        if (JsonSerializer.Deserialize<Revocation>(change.Data.Span, TokenJson.Options) is not { Kind: not Revocation.Compacted } revocation)
+        {
+            return false;
+        }
+
+        lock (_gate)
+        {
+            // One behind a gap is asked for with those before it; the beacon says so too.
+            return _known >= 0 && (revocation.Sequence <= _known || (revocation.Sequence == _known + 1 && Told(revocation)));
+        }
+    }
+
     internal override async Task FollowAsync(CancellationToken cancellation)
     {
         var client = clients.Create(AppIds.Identity);
@@ -37,7 +57,7 @@ internal sealed partial class RevocationWatch(
         var beacon = await BeaconAsync(
             client, token => signer.VerifyAsync<IdentityBeacon>(token, TokenTypes.Beacon, null, null, Clock.GetUtcNow(), requireExpiry: false), each => each.IssuedAt,
             cancellation).ConfigureAwait(false);
-        var heard = Math.Max(_known, highest.Sequence ?? 0);
+        var heard = Math.Max(_confirmed, highest.Sequence ?? 0);
         if (beacon.RevocationHead < heard)
         {
             // A head that went back is a restored backup or a replay: not a word to go on with.
@@ -45,10 +65,13 @@ internal sealed partial class RevocationWatch(
             return;
         }
 
-        if (_known < 0)
+        lock (_gate)
         {
-            // Nothing is open yet that an earlier revocation could concern: logins are checked by identity itself.
-            _known = beacon.RevocationHead;
+            if (_known < 0)
+            {
+                // Nothing is open yet that an earlier revocation could concern: logins are checked by identity itself.
+                _known = beacon.RevocationHead;
+            }
         }
 
         while (beacon.RevocationHead > _known)
@@ -64,28 +87,49 @@ internal sealed partial class RevocationWatch(
 
             foreach (var revocation in news.OrderBy(each => each.Sequence))
             {
-                if (revocation.Kind == Revocation.Compacted && revocation.Sequence > _known)
+                lock (_gate)
                 {
-                    // Identity has forgotten what this proxy never heard, being older than any session may live. None that is open is certain to be unrevoked.
-                    LogForgotten(_known, revocation.Sequence, sessions.End(_ => true, "stale"));
-                    _known = revocation.Sequence;
-                    continue;
+                    Take(revocation);
                 }
-
-                if (revocation.Sequence != _known + 1)
-                {
-                    // The feed has no gaps: one that is left out must not be taken for known.
-                    throw new HttpRequestException("the feed lacks what the beacon promises");
-                }
-
-                var ended = sessions.Revoke(revocation, Clock.GetUtcNow());
-                LogRevoked(revocation.Kind, revocation.Id, ended);
-                _known = revocation.Sequence;
             }
         }
 
-        highest.Raise(_known);
+        _confirmed = beacon.RevocationHead;
+        highest.Raise(beacon.RevocationHead);
         freshness.IdentityAt(beacon.IssuedAt);
+    }
+
+    private void Take(Revocation revocation)
+    {
+        if (revocation.Sequence <= _known)
+        {
+            // An event was faster.
+            return;
+        }
+
+        if (revocation.Kind == Revocation.Compacted)
+        {
+            // Identity has forgotten what this proxy never heard, being older than any session may live. None that is open is certain to be unrevoked.
+            LogForgotten(_known, revocation.Sequence, sessions.End(_ => true, "stale"));
+            _known = revocation.Sequence;
+            return;
+        }
+
+        if (revocation.Sequence != _known + 1)
+        {
+            // The feed has no gaps: one that is left out must not be taken for known.
+            throw new HttpRequestException("the feed lacks what the beacon promises");
+        }
+
+        Told(revocation);
+    }
+
+    private bool Told(Revocation revocation)
+    {
+        var ended = sessions.Revoke(revocation, Clock.GetUtcNow());
+        LogRevoked(revocation.Kind, revocation.Id, ended);
+        _known = revocation.Sequence;
+        return true;
     }
 
     [LoggerMessage(3101, LogLevel.Warning, "Identity can't be followed: {Error}")]

@@ -30,7 +30,7 @@ internal abstract class ServiceWatch(string news, TimeSpan askEvery, TimeProvide
 
     private string? _heard;
     private long _latest;
-    private DateTimeOffset _asked;
+    private DateTimeOffset _askAgain;
     private TimeSpan _pause = Interval;
 
     /// <summary>Handler of the service's topic: beacons are taken as they come, news are fetched at once instead of at the next poll.</summary>
@@ -42,7 +42,7 @@ internal abstract class ServiceWatch(string news, TimeSpan askEvery, TimeProvide
             Volatile.Write(ref _heard, JsonSerializer.Deserialize<string>(change.Data.Span));
             _doorbell.Ring();
         }
-        else if (change.Type == news)
+        else if (change.Type == news && !TakeNews(change))
         {
             _doorbell.Ring();
         }
@@ -56,6 +56,10 @@ internal abstract class ServiceWatch(string news, TimeSpan askEvery, TimeProvide
         base.Dispose();
     }
 
+    /// <summary>Takes news as they came, where nothing has to be asked for them; they are of the service itself, which the bus has checked.</summary>
+    /// <returns>False where the service must be asked.</returns>
+    protected virtual bool TakeNews(BusEvent change) => false;
+
     /// <summary>One round.</summary>
     internal abstract Task FollowAsync(CancellationToken cancellation);
 
@@ -67,14 +71,14 @@ internal abstract class ServiceWatch(string news, TimeSpan askEvery, TimeProvide
     protected async ValueTask<TBeacon> BeaconAsync<TBeacon>(
         HttpClient client, Func<string, ValueTask<TBeacon>> verify, Func<TBeacon, long> issuedAt, CancellationToken cancellation)
     {
-        if (Interlocked.Exchange(ref _heard, null) is { } heard && Clock.GetUtcNow() - _asked < askEvery)
+        if (Interlocked.Exchange(ref _heard, null) is { } heard && Clock.GetUtcNow() < _askAgain)
         {
             try
             {
                 var beacon = await verify(heard).ConfigureAwait(false);
                 if (issuedAt(beacon) > _latest)
                 {
-                    (_latest, _pause) = (issuedAt(beacon), WhileHeard);
+                    (_latest, _pause) = (issuedAt(beacon), Spread(WhileHeard));
                     return beacon;
                 }
             }
@@ -84,12 +88,18 @@ internal abstract class ServiceWatch(string news, TimeSpan askEvery, TimeProvide
             }
         }
 
-        (_pause, _asked) = (Interval, Clock.GetUtcNow());
+        (_pause, _askAgain) = (Spread(Interval), Clock.GetUtcNow() + Spread(askEvery));
         var token = await client.GetFromJsonAsync<string>("v1/beacon", TokenJson.Options, cancellation).ConfigureAwait(false);
         var asked = await verify(token!).ConfigureAwait(false);
         _latest = Math.Max(_latest, issuedAt(asked));
         return asked;
     }
+
+    /// <summary>
+    /// Between half of a time and all of it. All proxies hear the same beacons and lose the same service in the same moment; without this they would all ask in the same
+    /// moment too, from then on and for good.
+    /// </summary>
+    private static TimeSpan Spread(TimeSpan time) => time * (0.5 + (Random.Shared.NextDouble() / 2));
 
     /// <summary>The service didn't answer, or not as it should.</summary>
     /// <param name="error">Name of the error; nothing of the answer.</param>

@@ -10,6 +10,9 @@ namespace Countersign.Proxy.Path.Record;
 /// </summary>
 internal sealed partial class SpoolShipper : IAsyncDisposable
 {
+    /// <summary>What a recorder may ask for at most, in milliseconds: entries must not stay here for long.</summary>
+    private const int LongestGather = 5000;
+
     private readonly Spool _spool;
     private readonly ISpoolStorage _storage;
     private readonly SpoolSegments _segments;
@@ -23,6 +26,7 @@ internal sealed partial class SpoolShipper : IAsyncDisposable
     private readonly CancellationTokenSource _stopping = new();
     private readonly HashSet<SpoolSegment> _withRefused = [];
     private Task _running = Task.CompletedTask;
+    private TimeSpan _gather;
     private TaskCompletionSource? _drained;
 
     public SpoolShipper(
@@ -121,7 +125,7 @@ internal sealed partial class SpoolShipper : IAsyncDisposable
     /// </summary>
     private async Task GatherAsync(long began, CancellationToken cancellation)
     {
-        var left = Options.ShipInterval - Clock.GetElapsedTime(began);
+        var left = (_gather > Options.ShipInterval ? _gather : Options.ShipInterval) - Clock.GetElapsedTime(began);
         if (left > TimeSpan.Zero && _batch.Frames.WrittenCount < Options.ShipBytes && Volatile.Read(ref _drained) is null)
         {
             await _wake.WaitAsync(left, cancellation).ConfigureAwait(false);
@@ -139,6 +143,7 @@ internal sealed partial class SpoolShipper : IAsyncDisposable
                 var result = await _transport.SendAsync(_batch.Frames.WrittenMemory, cancellation).ConfigureAwait(false);
                 if (Take(result))
                 {
+                    _gather = TimeSpan.FromMilliseconds(Math.Clamp(result.GatherMilliseconds, 0, LongestGather));
                     SpoolMetrics.Shipped(_batch.Entries, _supply.Used);
                     return;
                 }
