@@ -227,7 +227,7 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
         }
 
         var understood = await texts.UnderstandAsync(text, context.Ending).ConfigureAwait(false);
-        var (decision, _) = decider.Decide(context.Session, understood.Operation, context.Clock.GetUtcNow());
+        var (decision, _) = decider.Decide(context.Session, texts.Decided(understood).Operation, context.Clock.GetUtcNow());
         if (decision.Outcome == Outcome.Deny)
         {
             await DecideAsync(new PostgresOperation
@@ -409,11 +409,7 @@ internal sealed class PostgresOperations(SessionContext context, OperationPath p
             understood = own.Understood = _pipeline.WithNames(names => texts.Resolve(understood, names));
         }
 
-        if (texts.NamesMayDiffer)
-        {
-            understood = own.Understood = understood.WithoutNames;
-        }
-
+        understood = own.Understood = texts.Decided(understood);
         return own.Bind.Values is { Length: > 0 } ? OperationTexts.WithParameters(own, understood) : understood.Operation;
     }
 

@@ -4,6 +4,7 @@ using System.Globalization;
 using System.Text.Json;
 using Countersign.Policy.Contracts;
 using Countersign.Proxy.Postgres.Rows;
+using Countersign.Proxy.Sql;
 using Countersign.Proxy.Sql.Analysis;
 
 namespace Countersign.Proxy.Postgres.Catalog;
@@ -70,22 +71,24 @@ public sealed class CatalogSnapshot
     private readonly FrozenDictionary<string, CatalogRelation[]> _byName;
     private readonly FrozenDictionary<string, FunctionKind> _functions;
     private readonly FrozenDictionary<uint, TypeForm> _types;
+    private readonly FrozenSet<string> _ofRows;
     private readonly ConcurrentDictionary<string, MaskScope> _scopes = new(StringComparer.Ordinal);
 
     private CatalogSnapshot(
         IReadOnlyList<string> path, Dictionary<uint, CatalogRelation> relations, Dictionary<string, FunctionKind> functions, Dictionary<uint, TypeForm> types,
-        IReadOnlyCollection<ObjectName> tainted)
+        IReadOnlyCollection<ObjectName> tainted, HashSet<string> ofRows)
     {
         Version = Interlocked.Increment(ref s_versions);
         ViewPath = path;
         Tainted = tainted;
+        _ofRows = ofRows.ToFrozenSet(StringComparer.Ordinal);
         _relations = relations.ToFrozenDictionary();
         _byName = relations.Values.GroupBy(relation => relation.Name).ToFrozenDictionary(group => group.Key, group => group.ToArray(), StringComparer.Ordinal);
         _functions = functions.ToFrozenDictionary(StringComparer.Ordinal);
         _types = types.ToFrozenDictionary();
     }
 
-    internal static CatalogSnapshot Empty { get; } = new([], [], [], [], []);
+    internal static CatalogSnapshot Empty { get; } = new([], [], [], [], [], []);
 
     /// <summary>Grows with every snapshot of the process.</summary>
     public long Version { get; }
@@ -132,7 +135,8 @@ public sealed class CatalogSnapshot
             };
         }
 
-        var snapshot = new CatalogSnapshot(path, relations, ReadFunctions(rows[CatalogStatement.Functions]), ReadTypes(rows[CatalogStatement.Types]), tainted ?? []);
+        var snapshot = new CatalogSnapshot(path, relations, ReadFunctions(rows[CatalogStatement.Functions]), ReadTypes(rows[CatalogStatement.Types]), tainted ?? [],
+            ReadOfRows(rows[CatalogStatement.Functions]));
         foreach (var row in rows[CatalogStatement.Inheritance])
         {
             snapshot.Inheritance.Add((Oid(row[0]), Oid(row[1])));
@@ -194,6 +198,15 @@ public sealed class CatalogSnapshot
         return _functions.GetValueOrDefault($".{name.Name}", FunctionKind.Opaque);
     }
 
+    /// <summary>
+    /// Whether <c>t.name</c> may call a function, where it isn't a column: there is one of that name, in whatever schema, that can be given a single value and
+    /// isn't known to be without effects.
+    /// </summary>
+    internal bool IsOfRows(string name) =>
+        _ofRows.Contains(name)
+        && !(Function(new ObjectName(null, name)) == FunctionKind.Transparent
+            && (PureNames.IsFunction(new ObjectName(null, name)) || PureNames.IsType(new ObjectName(null, name))));
+
     internal TypeForm Form(uint type) => _types.TryGetValue(type, out var form) ? form : PostgresTypes.Form(type);
 
     /// <summary>The masks of a policy, expanded to everything that shows masked columns. Cached.</summary>
@@ -234,6 +247,9 @@ public sealed class CatalogSnapshot
 
         return functions;
     }
+
+    private static HashSet<string> ReadOfRows(IReadOnlyList<IReadOnlyList<string?>> rows) =>
+        [.. rows.Where(row => row.Count <= 6 || row[6] == "1").Select(row => row[1]!)];
 
     private static Dictionary<uint, TypeForm> ReadTypes(IReadOnlyList<IReadOnlyList<string?>> rows)
     {

@@ -57,10 +57,12 @@ public sealed class CatalogStatement
         WHERE t.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
         """);
 
-    /// <summary>Functions: schema, name, whether it belongs to the server itself, whether any of that name is volatile, language, extension.</summary>
+    /// <summary>Functions: schema, name, whether it belongs to the server itself, whether any of that name is volatile, language, extension, whether any takes a single value (<c>t.f</c>).</summary>
     public static readonly CatalogStatement Functions = new("catalog-functions", """
         SELECT n.nspname, p.proname, (p.oid OPERATOR(pg_catalog.<) 16384::pg_catalog.oid)::pg_catalog.int4,
-          pg_catalog.max((p.provolatile OPERATOR(pg_catalog.=) 'v')::pg_catalog.int4), l.lanname, e.extname
+          pg_catalog.max((p.provolatile OPERATOR(pg_catalog.=) 'v')::pg_catalog.int4), l.lanname, e.extname,
+          pg_catalog.max((p.pronargs OPERATOR(pg_catalog.>) 0 AND (p.pronargs OPERATOR(pg_catalog.-) p.pronargdefaults OPERATOR(pg_catalog.<=) 1
+            OR (p.provariadic OPERATOR(pg_catalog.<>) 0::pg_catalog.oid AND p.pronargs OPERATOR(pg_catalog.<=) 2)))::pg_catalog.int4)
         FROM pg_catalog.pg_proc p
         JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace
         JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang

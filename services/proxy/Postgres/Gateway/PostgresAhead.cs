@@ -193,7 +193,7 @@ public sealed class PostgresAhead(PostgresServices services, PostgresOptions opt
             {
                 var text = Encoding.UTF8.GetBytes(statements[index]);
                 var understood = await texts.UnderstandAsync(text, cancellation).ConfigureAwait(false);
-                understood = texts.NamesMayDiffer ? understood.WithoutNames : understood;
+                understood = texts.Decided(understood);
                 var (decision, _) = decider.Decide(session, understood.Operation, services.Clock.GetUtcNow());
                 ThrowIfDenied(decision, index, statements.Count);
                 var operation = new PostgresOperation { Number = index + 1, Kind = "query", Message = default, Text = text, Understood = understood };

@@ -3,6 +3,7 @@ using Countersign.Approval.Contracts;
 using Countersign.Policy.Contracts;
 using Countersign.Proxy.Path;
 using Countersign.Proxy.Path.Mask;
+using Countersign.Proxy.Postgres.Catalog;
 using Countersign.Proxy.Sql;
 using Countersign.Proxy.Sql.Analysis;
 
@@ -17,6 +18,7 @@ internal sealed class OperationTexts(PathSession session, SqlParser parser, Sess
 {
     private const int MaxKept = 256;
     private readonly Dictionary<SqlAnalysis, UnderstoodText> _kept = new(ReferenceEqualityComparer.Instance);
+    private readonly RowFunctions _ofRows = new();
     private UnderstoodText? _last;
     private string? _searchPath;
 
@@ -94,7 +96,30 @@ internal sealed class OperationTexts(PathSession session, SqlParser parser, Sess
     }
 
     /// <summary>Notes that an operation is sent to the target.</summary>
-    public void Forwarding(UnderstoodText? understood) => NamesMayDiffer |= understood is { ChangesNames: true };
+    public void Forwarding(UnderstoodText? understood)
+    {
+        NamesMayDiffer |= understood is { ChangesNames: true };
+        if (understood is { ChangesCatalog: true })
+        {
+            _ofRows.Forwarding(understood.Analysis);
+        }
+    }
+
+    /// <summary>
+    /// The same as policy must see it: what unqualified names may mean is taken into account, and so are functions that are called as if they were columns
+    /// (<see cref="RowFunctions"/>). Where no catalog is kept those aren't found.
+    /// </summary>
+    public UnderstoodText Decided(UnderstoodText understood)
+    {
+        understood = NamesMayDiffer ? understood.WithoutNames : understood;
+        if (masks is null || !understood.MayCallOfRows)
+        {
+            return understood;
+        }
+
+        var analysis = _ofRows.In(understood.Analysis, masks.Snapshot, !NamesMayDiffer);
+        return ReferenceEquals(analysis, understood.Analysis) ? understood : understood.Calling(analysis, Masking(analysis));
+    }
 
     /// <summary>What a Bind with parameters gives the path.</summary>
     public static UnderstoodOperation WithParameters(PostgresOperation operation, UnderstoodText understood)

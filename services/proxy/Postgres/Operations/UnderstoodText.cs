@@ -28,6 +28,7 @@ internal sealed class UnderstoodText
         Source = source;
         Masking = masking;
         Operation = new UnderstoodOperation(analysis.Facts, analysis.RecordedText, [], masking);
+        MayCallOfRows = Catalog.RowFunctions.MayBeIn(analysis);
         ChangesCatalog = Rows.PostgresMaskAnalysis.ChangesCatalog(source);
         ChangesNames = ChangesCatalog || !analysis.Facts.Complete;
         OnlyReads = analysis.Facts.Complete;
@@ -80,6 +81,9 @@ internal sealed class UnderstoodText
     /// <summary>Whether it may change what the catalog says.</summary>
     public bool ChangesCatalog { get; }
 
+    /// <summary>Whether it has names (<c>t.f</c>) that the catalog must tell from calls of functions.</summary>
+    public bool MayCallOfRows { get; }
+
     /// <summary>Whether it opens a transaction block.</summary>
     public bool BeginsTransaction { get; }
 
@@ -113,6 +117,12 @@ internal sealed class UnderstoodText
         other._withoutNames = null;
         return other;
     }
+
+    /// <summary>The same with other facts, in which more functions are called.</summary>
+    /// <param name="analysis">With those facts.</param>
+    /// <param name="masking">Of it.</param>
+    public UnderstoodText Calling(SqlAnalysis analysis, IMaskAnalysis masking) =>
+        new(analysis, masking, Source) { Context = Context, ReliesOnNames = ReliesOnNames };
 
     private UnderstoodText MakeWithoutNames()
     {

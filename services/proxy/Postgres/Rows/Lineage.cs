@@ -109,6 +109,14 @@ internal sealed class Lineage(
             value = value.Join(inner.ForExistence ? Value.Clean : Evaluate(inner).Any);
         }
 
+        foreach (var field in reads.Fields)
+        {
+            if (functions && IsUserFunction(field))
+            {
+                value = value.Join(Opaque with { Origin = $"what {field}() returns" });
+            }
+        }
+
         foreach (var function in reads.Functions)
         {
             if (functions && snapshot.Function(function) == FunctionKind.Opaque)
@@ -330,12 +338,17 @@ internal sealed class Lineage(
             }
 
             // A name that is no column may be a function called on the row.
-            var found = Named(source.Columns, column.Name) ?? (IsSystem(column.Name) ? Value.Clean : source.Columns.Any.Derived);
+            var found = Named(source.Columns, column.Name) ?? (IsSystem(column.Name) && !IsUserFunction(column.Name) ? Value.Clean : OfRow(column.Name, source));
             value = value is { } other ? other.Join(found) : found;
         }
 
         return (value, value is not null);
     }
+
+    private Value OfRow(string name, Source source) =>
+        IsUserFunction(name) ? source.Columns.Any.Join(Opaque with { Origin = $"what {name}() returns" }) : source.Columns.Any.Derived;
+
+    private bool IsUserFunction(string name) => snapshot.IsOfRows(name) && snapshot.Function(new ObjectName(null, name)) == FunctionKind.Opaque;
 
     private static (Value? Value, bool Certain) Plain(string name, List<Source> sources)
     {

@@ -99,6 +99,22 @@ public sealed class SqlStatement
 
     /// <summary>EXECUTE: nothing but what it refers to can have effects.</summary>
     internal bool PureArguments { get; set; }
+
+    /// <summary>The same with other facts.</summary>
+    public SqlStatement With(StatementFacts facts) => new()
+    {
+        Facts = facts,
+        Shape = Shape,
+        Result = Result,
+        Blocks = Blocks,
+        Writes = Writes,
+        Opaque = Opaque,
+        Copy = Copy,
+        Settings = Settings,
+        Effect = Effect,
+        ReliesOnSearchPath = ReliesOnSearchPath,
+        PureArguments = PureArguments,
+    };
 }
 
 /// <summary>What kind of thing a block is.</summary>
@@ -187,6 +203,20 @@ public sealed class SqlBlock
     private List<SqlCall>? calls;
 
     internal void Add(SqlCall call) => (calls ??= []).Add(call);
+
+    /// <summary>Column references with an owner (<c>t.f</c>): where the owner has no such column, the server takes <c>f</c> for a function of the row.</summary>
+    public IReadOnlyList<SqlColumn> Owned => owned ?? (IReadOnlyList<SqlColumn>)[];
+
+    private List<SqlColumn>? owned;
+
+    internal void AddOwned(SqlColumn column) => (owned ??= []).Add(column);
+
+    /// <summary>Names selected from values (<c>(x).f</c>): fields, or functions of the value.</summary>
+    public IReadOnlyList<string> Fields => fields ?? (IReadOnlyList<string>)[];
+
+    private List<string>? fields;
+
+    internal void AddField(string name) => (fields ??= []).Add(name);
 }
 
 /// <summary>What an entry of a range table is.</summary>
@@ -276,6 +306,12 @@ public sealed class SqlReads
     private List<SqlColumn>? columns;
     private List<SqlBlock>? blocks;
     private List<ObjectName>? functions;
+    private List<string>? fields;
+
+    /// <summary>Names selected from values in it: see <see cref="SqlBlock.Fields"/>.</summary>
+    public IReadOnlyList<string> Fields => fields ?? (IReadOnlyList<string>)[];
+
+    internal void AddField(string name) => (fields ??= []).Add(name);
 
     /// <summary>Functions called in it that are not on the list of known pure functions of pg_catalog.</summary>
     public IReadOnlyList<ObjectName> Functions => functions ?? (IReadOnlyList<ObjectName>)[];

@@ -33,7 +33,9 @@ internal ref partial struct TreeWalker
         switch (type)
         {
             case NodeName.ColumnRef:
-                work.Sink.Add(Column(fields));
+                var column = Column(fields);
+                work.Sink.Add(column);
+                Owned(column, work.Block);
                 break;
             case NodeName.FuncCall:
                 Call(fields, work);
@@ -166,12 +168,26 @@ internal ref partial struct TreeWalker
         return new SqlColumn(Strings(list), star);
     }
 
+    private static void Owned(SqlColumn column, SqlBlock block)
+    {
+        if (column is { IsStar: false, Names.Count: > 1 })
+        {
+            block.AddOwned(column);
+        }
+    }
+
     private void Indirection(int fields, Work work)
     {
         for (var part = tree[tree.Child(fields, NodeName.indirection)].First; part != 0; part = tree[part].Next)
         {
             // (row).name may be a function called on the row, in whatever schema comes first.
-            statement.Impure |= tree.TypeOf(part) == NodeName.String;
+            if (tree.TypeOf(part) == NodeName.String)
+            {
+                statement.Impure = true;
+                var name = tree.Text(tree.Unwrap(part), NodeName.sval) ?? "";
+                work.Block.AddField(name);
+                work.Sink.AddField(name);
+            }
         }
 
         Parts(fields, work);

@@ -258,6 +258,7 @@ internal ref partial struct TreeWalker
         {
             var column = Column(tree.Unwrap(value));
             reads.Add(column);
+            Owned(column, work.Block);
             var kind = column.IsStar ? SqlOutputKind.Star : SqlOutputKind.Column;
             work.Outputs!.Add(new SqlOutput(kind, name ?? (column.IsStar ? null : column.Name), column, reads));
             return;

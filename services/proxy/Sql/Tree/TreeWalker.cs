@@ -55,6 +55,13 @@ internal ref partial struct TreeWalker
         }
 
         public void Add(ObjectName function) => Reads.Add(function);
+
+        public void AddField(string name)
+        {
+            Reads.AddField(name);
+            Call?.AddField(name);
+            Compared?.AddField(name);
+        }
     }
 
     private struct Work
