@@ -159,13 +159,6 @@ public sealed partial class ServiceProcess : IAsyncDisposable
     /// <inheritdoc/>
     public async ValueTask DisposeAsync() => await KillAsync();
 
-    internal static int FreePort()
-    {
-        using var probe = new TcpListener(IPAddress.Loopback, 0);
-        probe.Start();
-        return ((IPEndPoint)probe.LocalEndpoint).Port;
-    }
-
     // The executables are built beside this one, artifacts/bin/PROJECT/CONFIGURATION/, or published with it into one folder.
     private static string Binary(string project)
     {
