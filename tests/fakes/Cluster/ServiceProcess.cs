@@ -11,7 +11,12 @@ public sealed partial class ServiceProcess : IAsyncDisposable
     private const int Terminate = 15;
     private const int Continue = 18;
     private const int Stop = 19;
+    private const int LowestPort = 12_000;
+    private const uint Ports = 20_000;
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(90);
+
+    // Test processes beside this one begin elsewhere.
+    private static int _lastPort = Random.Shared.Next((int)Ports);
     private readonly string _binary;
     private readonly Dictionary<string, string> _environment;
     private Process? _process;
@@ -159,11 +164,23 @@ public sealed partial class ServiceProcess : IAsyncDisposable
     /// <inheritdoc/>
     public async ValueTask DisposeAsync() => await KillAsync();
 
+    // Below the range from which the kernel takes ports for whoever doesn't care: one of those that is free now may be taken before the process binds it.
     internal static int FreePort()
     {
-        using var probe = new TcpListener(IPAddress.Loopback, 0);
-        probe.Start();
-        return ((IPEndPoint)probe.LocalEndpoint).Port;
+        while (true)
+        {
+            var port = LowestPort + (int)((uint)Interlocked.Increment(ref _lastPort) % Ports);
+            try
+            {
+                using var probe = new TcpListener(IPAddress.Loopback, port) { ExclusiveAddressUse = true };
+                probe.Start();
+                return port;
+            }
+            catch (SocketException error) when (error.SocketErrorCode == SocketError.AddressAlreadyInUse)
+            {
+                // Somebody else's.
+            }
+        }
     }
 
     // The executables are built beside this one, artifacts/bin/PROJECT/CONFIGURATION/, or published with it into one folder.
