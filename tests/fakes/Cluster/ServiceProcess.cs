@@ -74,7 +74,8 @@ public sealed partial class ServiceProcess : IAsyncDisposable
             try
             {
                 using var answer = await http.GetAsync(new Uri(ready ? "health/ready" : "health/live", UriKind.Relative), cancellation);
-                if (answer.IsSuccessStatusCode)
+                // Somebody else's answer, where its own process couldn't take the port, is none.
+                if (answer.IsSuccessStatusCode && Runs)
                 {
                     return;
                 }
