@@ -127,7 +127,7 @@ internal sealed partial class AuditIntake(LogHost host, RecorderMetrics metrics,
         },
     };
 
-    [LoggerMessage(4012, LogLevel.Error, "Event {Id} on the audit topic is signed by {Publisher} and speaks of what {Service} did: it is not recorded, but that it was tried")]
+    [LoggerMessage(4012, LogLevel.Error, "Event {Id} on the audit topic is signed by {Publisher} and speaks of what {Service} did: it is not recorded, only that it was tried")]
     private partial void LogForeign(string id, string publisher, string service);
 
     [LoggerMessage(4011, LogLevel.Error, "Event {Id} of type {Type} on the audit topic can't be read and is not recorded")]
