@@ -174,12 +174,24 @@ public sealed class MailTests
         options.Security = tls ? "starttls" : "none";
         var notification = new Notification
         {
-            Event = "request.opened", At = DateTimeOffset.UnixEpoch, Request = "apr_a", Version = 1, Kind = "operation", State = "pending",
-            Requester = new NotifiedPerson("alice", "alice"), ExpiresAt = DateTimeOffset.UnixEpoch, Link = "https://countersign.example/",
+            Event = "request.opened",
+            At = DateTimeOffset.UnixEpoch,
+            Request = "apr_a",
+            Version = 1,
+            Kind = "operation",
+            State = "pending",
+            Requester = new NotifiedPerson("alice", "alice"),
+            ExpiresAt = DateTimeOffset.UnixEpoch,
+            Link = "https://countersign.example/",
         };
         var message = new QueuedNotification
         {
-            Id = "apr_a:1:mail:0", Target = "mail", Recipient = to, Notification = notification, CreatedAt = DateTimeOffset.UnixEpoch, NextAt = DateTimeOffset.UnixEpoch,
+            Id = "apr_a:1:mail:0",
+            Target = "mail",
+            Recipient = to,
+            Notification = notification,
+            CreatedAt = DateTimeOffset.UnixEpoch,
+            NextAt = DateTimeOffset.UnixEpoch,
         };
         return await new MailTarget(options, null!, TimeProvider.System).DeliverAsync(message, default);
     }

@@ -202,11 +202,21 @@ public sealed class WebhookTests : IAsyncLifetime
         var delivery = await target.DeliverAsync(
             new Notify.QueuedNotification
             {
-                Id = "apr_a:1:x", Target = "x", CreatedAt = default, NextAt = default,
+                Id = "apr_a:1:x",
+                Target = "x",
+                CreatedAt = default,
+                NextAt = default,
                 Notification = new Notify.Notification
                 {
-                    Event = "request.opened", At = default, Request = "apr_a", Version = 1, Kind = "operation", State = "pending",
-                    Requester = new Notify.NotifiedPerson("alice", "alice"), ExpiresAt = default, Link = "https://countersign.example/",
+                    Event = "request.opened",
+                    At = default,
+                    Request = "apr_a",
+                    Version = 1,
+                    Kind = "operation",
+                    State = "pending",
+                    Requester = new Notify.NotifiedPerson("alice", "alice"),
+                    ExpiresAt = default,
+                    Link = "https://countersign.example/",
                 },
             },
             default);

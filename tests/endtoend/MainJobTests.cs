@@ -116,9 +116,8 @@ public sealed class MainJobTests(World world) : Scenario(world)
         Assert.Equal("DELETE 1", (await client.ReadToReadyAsync()).Tags());
         Assert.Equal(0, await World.CountAsync("orders where id = 1"));
         await World.StateAsync(request, RequestState.Consumed);
-        var record = await World.RecordedAsync(Delete, operation => operation is { Decision: "approved", Outcome: "ok" });
+        var record = await World.RecordedAsync(Delete, operation => operation is { Decision: "approved", Outcome: "ok" } && operation.Request == request);
         Assert.Equal(World.Alice.Id, record.Person);
-        Assert.Equal(request, record.Request);
         Assert.Equal(1, record.Rows);
         Assert.Equal(World.Bob.Id, Assert.Single(record.Approvers).Person);
 
@@ -221,7 +220,7 @@ public sealed class MainJobTests(World world) : Scenario(world)
         Assert.Equal("BEGIN", (await client.RunAsync("begin")).Tags());
         Assert.Equal("25P03", (await client.RunAsync("insert into never_in_transaction values (1)")).Error().Field('C'));
         Assert.Equal("ROLLBACK", (await client.RunAsync("commit")).Tags());
-        Assert.Equal(0, await World.CountAsync("never_in_transaction"));
+        Assert.Equal(0, await World.CountAsync("never_in_transaction where id = 1"));
     }
 
     [Fact]

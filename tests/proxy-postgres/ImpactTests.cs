@@ -303,6 +303,7 @@ public sealed class ImpactTests(ServerFixture server)
         }
     }
 
+    [Trait("group", "attacks")]
     [Theory]
     [InlineData("create function {0}_f() returns trigger language plpgsql as $$ begin perform pg_notify('x', 'y'); return new; end $$; create trigger t before update on {0} for each row execute function {0}_f()", "update {0} set b = 1", "triggers")]
     [InlineData("create table {0}_c(a int references {0}(a) on delete cascade)", "delete from {0} where a = 1", "foreign key")]

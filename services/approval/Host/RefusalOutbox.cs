@@ -141,10 +141,10 @@ internal sealed partial class RefusalOutbox(
         return true;
     }
 
-    [LoggerMessage(2531, LogLevel.Warning, "Refused attempts can't be told now, and wait: {Reason}")]
+    [LoggerMessage(2545, LogLevel.Warning, "Refused attempts can't be told now, and wait: {Reason}")]
     private partial void LogNotNow(string reason);
 
-    [LoggerMessage(2532, LogLevel.Error, "A refused attempt ({Action}, {Id}) could not be stored")]
+    [LoggerMessage(2546, LogLevel.Error, "A refused attempt ({Action}, {Id}) could not be stored")]
     private partial void LogNotStored(Exception error, string action, string id);
 }
 

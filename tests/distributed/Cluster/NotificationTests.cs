@@ -6,7 +6,6 @@ using System.Text.Json;
 using Countersign.Distributed.Tests.Double;
 using Countersign.Fakes.Cluster;
 using Countersign.Fakes.Postgres;
-using Countersign.Platform.Tokens;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
@@ -116,16 +115,9 @@ public sealed class NotificationTests : IAsyncLifetime
             return [];
         }
 
-        // Replicas of a service have one key (docs/operations/storage.md).
-        var own = Path.Combine(_folder, name, "keys");
-        Directory.CreateDirectory(own, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-        var key = Path.Combine(_folder, "approval.key");
-        SigningKey.LoadOrCreate(key).Dispose();
-        File.Copy(key, Path.Combine(own, "approval.key"));
         const string Notify = "Countersign__Approval__Notify__";
         return new Dictionary<string, string>
         {
-            ["Countersign__Data"] = Path.Combine(_folder, name),
             ["Countersign__Storage__Postgres"] =
                 $"Host=127.0.0.1;Port={_store.Port};Username={PostgresServer.Superuser};Password={PostgresServer.Password};Database=postgres;SSL Mode=Disable",
             [Notify + "LeaseSeconds"] = "30",

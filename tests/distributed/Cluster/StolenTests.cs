@@ -167,7 +167,13 @@ public sealed class StolenTests(RunningCluster running)
             var id = ids[service] = $"stolen-{Guid.NewGuid():N}";
             var audit = Countersign.Recorder.Contracts.OcsfEvents.Write(new Countersign.Recorder.Contracts.AuditEvent
             {
-                Id = id, Service = service, Action = "person.enrolled", At = DateTimeOffset.UtcNow, Person = "per_x", Name = "x", Subject = "per_x",
+                Id = id,
+                Service = service,
+                Action = "person.enrolled",
+                At = DateTimeOffset.UtcNow,
+                Person = "per_x",
+                Name = "x",
+                Subject = "per_x",
             });
             var happened = new Countersign.Platform.Ports.BusEvent("audit", id, "countersign.audit", audit);
             var signature = key.Sign(TokenTypes.Event, new Countersign.Platform.Dapr.EventClaims("proxy", "audit", id, "countersign.audit", Countersign.Platform.Dapr.EventSignatures.Hash(audit)));

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Countersign.Fakes.Sidecar;
 using Countersign.Distributed.Tests.Double;
 using Countersign.Fakes.Postgres;
 using Npgsql;
@@ -93,8 +94,8 @@ internal sealed class DaprFleet : ISidecarFleet
         _sidecarProcesses[appId] = Start("daprd", $"daprd-{appId}",
         [
             "--mode=standalone", $"--app-id={appId}", $"--app-port={appPort}", "--app-protocol=http", "--app-channel-address=127.0.0.1", $"--dapr-http-port={httpPort}", $"--dapr-grpc-port={grpcPort}",
-            $"--dapr-internal-grpc-port={SidecarRuntime.FreePort()}", "--dapr-internal-grpc-listen-address=127.0.0.1", "--dapr-listen-addresses=127.0.0.1", $"--metrics-port={SidecarRuntime.FreePort()}",
-            "--metrics-listen-address=127.0.0.1", $"--profile-port={SidecarRuntime.FreePort()}", $"--placement-host-address=127.0.0.1:{_placement}", $"--scheduler-host-address=127.0.0.1:{_scheduler}",
+            $"--dapr-internal-grpc-port={LoopbackPorts.Next()}", "--dapr-internal-grpc-listen-address=127.0.0.1", "--dapr-listen-addresses=127.0.0.1", $"--metrics-port={LoopbackPorts.Next()}",
+            "--metrics-listen-address=127.0.0.1", $"--profile-port={LoopbackPorts.Next()}", $"--placement-host-address=127.0.0.1:{_placement}", $"--scheduler-host-address=127.0.0.1:{_scheduler}",
             "--enable-mtls=true", $"--sentry-address=127.0.0.1:{_sentry}", "--control-plane-trust-domain=countersign", "--control-plane-namespace=default", $"--resources-path={Path.Combine(_folder, "resources")}",
             $"--config={config}", "--enable-app-health-check=true", "--app-health-check-path=/health/live", "--app-health-probe-interval=1", "--app-health-threshold=1", "--max-body-size=64Mi", "--read-buffer-size=16Ki",
         ],
@@ -153,34 +154,34 @@ internal sealed class DaprFleet : ISidecarFleet
             await command.ExecuteNonQueryAsync();
         }
 
-        var redis = SidecarRuntime.FreePort();
+        var redis = LoopbackPorts.Next();
         Start("redis-server", "redis", ["--bind", "127.0.0.1", "--port", redis.ToString(CultureInfo.InvariantCulture), "--save", "", "--dir", _folder], []);
         var issuer = Directory.CreateDirectory(Path.Combine(_folder, "issuer"), UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute).FullName;
         await SentryAuthority.WriteAsync(issuer);
         await WriteResourcesAsync(redis);
 
-        (_sentry, _placement, _scheduler) = (SidecarRuntime.FreePort(), SidecarRuntime.FreePort(), SidecarRuntime.FreePort());
-        var sentryHealth = SidecarRuntime.FreePort();
+        (_sentry, _placement, _scheduler) = (LoopbackPorts.Next(), LoopbackPorts.Next(), LoopbackPorts.Next());
+        var sentryHealth = LoopbackPorts.Next();
         Start("sentry", "sentry",
         [
             $"--issuer-credentials={issuer}", "--trust-domain=countersign", "--listen-address=127.0.0.1", $"--port={_sentry}", $"--healthz-port={sentryHealth}", "--healthz-listen-address=127.0.0.1",
-            $"--metrics-port={SidecarRuntime.FreePort()}", "--metrics-listen-address=127.0.0.1",
+            $"--metrics-port={LoopbackPorts.Next()}", "--metrics-listen-address=127.0.0.1",
         ], []);
         await HealthyAsync(sentryHealth, "/healthz");
         string[] trust = ["--tls-enabled=true", $"--sentry-address=127.0.0.1:{_sentry}", $"--trust-anchors-file={Path.Combine(issuer, "ca.crt")}", "--trust-domain=countersign"];
-        var placementHealth = SidecarRuntime.FreePort();
+        var placementHealth = LoopbackPorts.Next();
         Control("placement", placementHealth,
         [
-            "--id=p0", "--listen-address=127.0.0.1", $"--port={_placement}", $"--initial-cluster=p0=127.0.0.1:{SidecarRuntime.FreePort()}", $"--healthz-port={placementHealth}",
-            "--healthz-listen-address=127.0.0.1", $"--metrics-port={SidecarRuntime.FreePort()}", "--metrics-listen-address=127.0.0.1", .. trust,
+            "--id=p0", "--listen-address=127.0.0.1", $"--port={_placement}", $"--initial-cluster=p0=127.0.0.1:{LoopbackPorts.Next()}", $"--healthz-port={placementHealth}",
+            "--healthz-listen-address=127.0.0.1", $"--metrics-port={LoopbackPorts.Next()}", "--metrics-listen-address=127.0.0.1", .. trust,
         ]);
-        var schedulerHealth = SidecarRuntime.FreePort();
+        var schedulerHealth = LoopbackPorts.Next();
         var etcd = Directory.CreateDirectory(Path.Combine(_folder, "scheduler"), UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute).FullName;
         Control("scheduler", schedulerHealth,
         [
             "--id=dapr-scheduler-server-0", "--listen-address=127.0.0.1", $"--port={_scheduler}", $"--override-broadcast-host-port=127.0.0.1:{_scheduler}", $"--healthz-port={schedulerHealth}",
-            "--healthz-listen-address=127.0.0.1", $"--metrics-port={SidecarRuntime.FreePort()}", "--metrics-listen-address=127.0.0.1", $"--etcd-data-dir={etcd}", $"--etcd-client-port={SidecarRuntime.FreePort()}",
-            $"--etcd-initial-cluster=dapr-scheduler-server-0=https://127.0.0.1:{SidecarRuntime.FreePort()}", $"--identity-directory-write={Path.Combine(_folder, "tls")}", .. trust,
+            "--healthz-listen-address=127.0.0.1", $"--metrics-port={LoopbackPorts.Next()}", "--metrics-listen-address=127.0.0.1", $"--etcd-data-dir={etcd}", $"--etcd-client-port={LoopbackPorts.Next()}",
+            $"--etcd-initial-cluster=dapr-scheduler-server-0=https://127.0.0.1:{LoopbackPorts.Next()}", $"--identity-directory-write={Path.Combine(_folder, "tls")}", .. trust,
         ]);
         await HealthyAsync(placementHealth, "/healthz");
         await HealthyAsync(schedulerHealth, "/healthz");

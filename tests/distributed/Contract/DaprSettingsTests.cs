@@ -1,3 +1,4 @@
+using Countersign.Fakes.Sidecar;
 using Countersign.Platform.Dapr;
 using Countersign.Platform.Ports;
 using Microsoft.AspNetCore.Builder;
@@ -46,7 +47,7 @@ public sealed class DaprSettingsTests
         var folder = Directory.CreateTempSubdirectory("cs-settings-").FullName;
         await using (fleet)
         {
-            var (port, http, grpc) = (SidecarRuntime.FreePort(), SidecarRuntime.FreePort(), SidecarRuntime.FreePort());
+            var (port, http, grpc) = (LoopbackPorts.Next(), LoopbackPorts.Next(), LoopbackPorts.Next());
             var tokens = SidecarRuntime.Tokens(AppIds.Proxy);
             await fleet.AddAsync(AppIds.Proxy, port, http, grpc, tokens, ContractApps.OtherRules);
             await using var host = await DaprHost.StartAsync(new AppSpec(AppIds.Proxy), folder, port, http, grpc, tokens, builder => builder.Configuration.AddInMemoryCollection(
@@ -59,7 +60,7 @@ public sealed class DaprSettingsTests
             var configuration = host.App.Configuration;
             Assert.Equal(("20", "3", null), (configuration["Countersign:Proxy:MaxSessions"], configuration["Countersign:Approval:MaxPending"], configuration["Countersign:Services:policy"]));
             Assert.Equal(ContractApps.Secrets["contract"], configuration["Countersign:Storage:Postgres"]);
-            await Assert.ThrowsAsync<InvalidOperationException>(() => DaprHost.StartAsync(new AppSpec(AppIds.Proxy), folder, SidecarRuntime.FreePort(), http, grpc, tokens, builder =>
+            await Assert.ThrowsAsync<InvalidOperationException>(() => DaprHost.StartAsync(new AppSpec(AppIds.Proxy), folder, LoopbackPorts.Next(), http, grpc, tokens, builder =>
                 builder.Configuration.AddInMemoryCollection(new Dictionary<string, string?> { ["Countersign:Storage:PostgresSecret"] = "other" })));
         }
 

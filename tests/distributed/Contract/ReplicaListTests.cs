@@ -117,7 +117,7 @@ public sealed class ReplicaListTests : IAsyncLifetime
 
     private async Task<DaprHost> StartAsync()
     {
-        var (port, http, grpc) = (SidecarRuntime.FreePort(), SidecarRuntime.FreePort(), SidecarRuntime.FreePort());
+        var (port, http, grpc) = (LoopbackPorts.Next(), LoopbackPorts.Next(), LoopbackPorts.Next());
         var tokens = SidecarRuntime.Tokens(AppIds.Approval);
         var settings = new WorkflowSettings(new RequesterLimits(100, TimeSpan.FromMinutes(1), TimeSpan.FromHours(1)), TimeSpan.FromHours(1), new RequestRetention(null));
         var host = await DaprHost.StartAsync(new AppSpec(AppIds.Approval), _folder, port, http, grpc, tokens,

@@ -75,7 +75,7 @@ internal sealed class SidecarRuntime(ISidecarFleet fleet) : IPlatformRuntime
         var runtime = new SidecarRuntime(fleet);
         foreach (var app in apps)
         {
-            var (port, http, grpc) = (FreePort(), FreePort(), FreePort());
+            var (port, http, grpc) = (LoopbackPorts.Next(), LoopbackPorts.Next(), LoopbackPorts.Next());
             var tokens = Tokens(app.AppId);
             runtime._hosts.Add(app.AppId, await DaprHost.StartAsync(app, runtime.Folder, port, http, grpc, tokens));
             await fleet.AddAsync(app.AppId, port, http, grpc, tokens, app.AppId == "policy" ? ContractApps.PolicyRules : ContractApps.OtherRules);
@@ -102,13 +102,6 @@ internal sealed class SidecarRuntime(ISidecarFleet fleet) : IPlatformRuntime
 
         await fleet.DisposeAsync();
         Directory.Delete(Folder, recursive: true);
-    }
-
-    internal static int FreePort()
-    {
-        using var probe = new TcpListener(IPAddress.Loopback, 0);
-        probe.Start();
-        return ((IPEndPoint)probe.LocalEndpoint).Port;
     }
 }
 

@@ -1,3 +1,4 @@
+using Countersign.Fakes.Sidecar;
 using Countersign.Approval.Actors;
 using Countersign.Approval.Actors.Dapr;
 using Countersign.Approval.Workflow;
@@ -22,7 +23,7 @@ internal sealed class ActorRuntime(ISidecarFleet fleet, ContractWorld world, Wor
 
     public async Task StartAsync()
     {
-        var (port, http, grpc) = (SidecarRuntime.FreePort(), SidecarRuntime.FreePort(), SidecarRuntime.FreePort());
+        var (port, http, grpc) = (LoopbackPorts.Next(), LoopbackPorts.Next(), LoopbackPorts.Next());
         var tokens = SidecarRuntime.Tokens(AppIds.Approval);
         _host = await DaprHost.StartAsync(new AppSpec(AppIds.Approval), _folder, port, http, grpc, tokens,
             builder =>

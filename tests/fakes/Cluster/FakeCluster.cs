@@ -152,9 +152,9 @@ public sealed class FakeCluster : IAsyncDisposable
 
     private void Compose()
     {
-        var entrancePort = ServiceProcess.FreePort();
+        var entrancePort = LoopbackPorts.Next();
         var behind = new List<KeyValuePair<string, string>> { new("ASPNETCORE_ENVIRONMENT", "Development"), new("Countersign__Entrance__DevIssuer", "true") };
-        var issuerPort = CountOf("identity") > 1 ? ServiceProcess.FreePort() : entrancePort;
+        var issuerPort = CountOf("identity") > 1 ? LoopbackPorts.Next() : entrancePort;
         if (issuerPort != entrancePort)
         {
             var issuer = new Dictionary<string, string>
@@ -173,8 +173,8 @@ public sealed class FakeCluster : IAsyncDisposable
             for (var number = 1; number <= CountOf(appId); number++)
             {
                 var name = appId == "proxy" || CountOf(appId) > 1 ? $"{appId}-{number}" : appId;
-                var port = ServiceProcess.FreePort();
-                var (http, grpc) = (ServiceProcess.FreePort(), ServiceProcess.FreePort());
+                var port = LoopbackPorts.Next();
+                var (http, grpc) = (LoopbackPorts.Next(), LoopbackPorts.Next());
                 var environment = new Dictionary<string, string>
                 {
                     ["countersign_app"] = appId,
@@ -192,7 +192,7 @@ public sealed class FakeCluster : IAsyncDisposable
                 if (appId == "proxy")
                 {
                     environment["Countersign__Proxy__Id"] = name;
-                    environment["Countersign__Proxy__PostgresPort"] = ServiceProcess.FreePort().ToString(CultureInfo.InvariantCulture);
+                    environment["Countersign__Proxy__PostgresPort"] = LoopbackPorts.Next().ToString(CultureInfo.InvariantCulture);
                 }
 
                 if (appId == "identity")
@@ -273,6 +273,7 @@ public sealed class FakeCluster : IAsyncDisposable
             await first.AwaitAsync(ready: false, cancellation);
             foreach (var file in Shared[appId])
             {
+                await AwaitFileAsync(Path.Combine(DataOf(first.Name), file), cancellation);
                 var copy = Path.Combine(DataOf(replica.Name), file);
                 Directory.CreateDirectory(DataOf(replica.Name), OwnerOnly);
                 Directory.CreateDirectory(Path.GetDirectoryName(copy)!, OwnerOnly);
@@ -285,6 +286,17 @@ public sealed class FakeCluster : IAsyncDisposable
         await Task.WhenAll(_processes.Select(process => process.AwaitAsync(ready: false, cancellation)));
         await Task.WhenAll(Services.Except(["policy", "proxy"]).SelectMany(Of)
             .Select(process => process.AwaitAsync(ready: true, cancellation)));
+    }
+
+    // Keys are made when they are first needed.
+    private static async Task AwaitFileAsync(string path, CancellationToken cancellation)
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        limit.CancelAfter(TimeSpan.FromSeconds(60));
+        while (!File.Exists(path))
+        {
+            await Task.Delay(TimeSpan.FromMilliseconds(50), limit.Token);
+        }
     }
 
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;

@@ -74,7 +74,8 @@ public sealed partial class ServiceProcess : IAsyncDisposable
             try
             {
                 using var answer = await http.GetAsync(new Uri(ready ? "health/ready" : "health/live", UriKind.Relative), cancellation);
-                if (answer.IsSuccessStatusCode)
+                // Somebody else's answer, where its own process couldn't take the port, is none.
+                if (answer.IsSuccessStatusCode && Runs)
                 {
                     return;
                 }
@@ -158,13 +159,6 @@ public sealed partial class ServiceProcess : IAsyncDisposable
 
     /// <inheritdoc/>
     public async ValueTask DisposeAsync() => await KillAsync();
-
-    internal static int FreePort()
-    {
-        using var probe = new TcpListener(IPAddress.Loopback, 0);
-        probe.Start();
-        return ((IPEndPoint)probe.LocalEndpoint).Port;
-    }
 
     // The executables are built beside this one, artifacts/bin/PROJECT/CONFIGURATION/, or published with it into one folder.
     private static string Binary(string project)

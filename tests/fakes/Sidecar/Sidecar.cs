@@ -22,8 +22,8 @@ public sealed class Sidecar : IAsyncDisposable
         Rules = SidecarRules.Parse(options.Configuration);
         Options = options with
         {
-            HttpPort = options.HttpPort == 0 ? FreePort() : options.HttpPort,
-            GrpcPort = options.GrpcPort == 0 ? FreePort() : options.GrpcPort,
+            HttpPort = options.HttpPort == 0 ? LoopbackPorts.Next() : options.HttpPort,
+            GrpcPort = options.GrpcPort == 0 ? LoopbackPorts.Next() : options.GrpcPort,
         };
         App = new AppChannel(options.App, options.AppToken);
     }
@@ -218,13 +218,6 @@ public sealed class Sidecar : IAsyncDisposable
         }
 
         Plane.Broker.Publish(topic, Envelopes.Make(Options.AppId, component, topic, data, contentType, metadata));
-    }
-
-    private static int FreePort()
-    {
-        using var probe = new TcpListener(IPAddress.Loopback, 0);
-        probe.Start();
-        return ((IPEndPoint)probe.LocalEndpoint).Port;
     }
 }
 
