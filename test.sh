@@ -31,6 +31,10 @@ fi
 
 traits=()
 for group in "${groups[@]}"; do traits+=(-trait "group=$group"); done
+# A test may be in two groups: of a project, and of its own.
+for group in soak fuzz; do
+    [[ " ${groups[*]} " == *" $group "* ]] || traits+=(-trait- "group=$group")
+done
 
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
