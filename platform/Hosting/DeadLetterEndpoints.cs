@@ -24,7 +24,6 @@ public sealed record DeadLetterView(string Id, string Topic, string EventId, str
 /// <summary>Dead letters over REST, for enrolled persons. Whoever hands one on again or forgets one is recorded before it is done.</summary>
 public static class DeadLetterEndpoints
 {
-    private const string AuditType = "countersign.audit";
     private const int MaxId = 1_100;
 
     /// <summary>Maps <c>/&lt;appid&gt;/v1/dead-letters</c>: list, <c>GET …/letter?id=</c>, <c>POST …/replay?id=</c> and <c>DELETE ?id=</c>.</summary>
@@ -131,7 +130,7 @@ public static class DeadLetterEndpoints
                     ["code"] = refused ?? "",
                 },
             };
-            await bus.PublishAsync(Topics.Audit, audit.Id, AuditType, OcsfEvents.Write(audit), context.RequestAborted);
+            await bus.PublishAsync(Topics.Audit, audit.Id, OcsfEvents.EventType, OcsfEvents.Write(audit), context.RequestAborted);
         }
 
         /// <summary>The same where nothing is done, or it is done already.</summary>

@@ -66,7 +66,7 @@ internal sealed partial class RefusalOutbox(
         var published = true;
         await foreach (var item in store.ListAsync(Collection, cancellation))
         {
-            published = published && await PublishAsync(item.Key, item.Value);
+            published = published && await PublishAsync(item.Key, item.Value, item.ETag);
             waiting += published ? 0 : 1;
         }
 
@@ -110,14 +110,17 @@ internal sealed partial class RefusalOutbox(
             LogNotStored(error, refused.Action, refused.Id);
         }
 
-        await PublishAsync(refused.Id, data);
+        await PublishAsync(refused.Id, data, etag: null);
     }
 
-    private async ValueTask<bool> PublishAsync(string id, ReadOnlyMemory<byte> data)
+    /// <param name="id">Id of the event.</param>
+    /// <param name="data">The event.</param>
+    /// <param name="etag">Of the stored one; null where it isn't known.</param>
+    private async ValueTask<bool> PublishAsync(string id, ReadOnlyMemory<byte> data, string? etag)
     {
         try
         {
-            await bus.PublishAsync(Topics.Audit, id, RequestEvents.Audit, data, CancellationToken.None);
+            await bus.PublishAsync(Topics.Audit, id, OcsfEvents.EventType, data, CancellationToken.None);
         }
         catch (PortUnavailableException error)
         {
@@ -127,9 +130,9 @@ internal sealed partial class RefusalOutbox(
 
         try
         {
-            if (await store.GetAsync(Collection, id, CancellationToken.None) is { } item)
+            if ((etag ?? (await store.GetAsync(Collection, id, CancellationToken.None))?.ETag) is { } stored)
             {
-                await store.TryDeleteAsync(Collection, id, item.ETag, CancellationToken.None);
+                await store.TryDeleteAsync(Collection, id, stored, CancellationToken.None);
             }
         }
         catch (PortUnavailableException error)

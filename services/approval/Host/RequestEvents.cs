@@ -14,7 +14,6 @@ internal sealed partial class RequestEvents(
     : IEffects<RequestDocument, RequestEffect>, IRefusalReports
 {
     internal const string Changed = "countersign.request.changed";
-    internal const string Audit = "countersign.audit";
     private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
 
     public async ValueTask<bool> RunAsync(RequestDocument document, IReadOnlyList<RequestEffect> effects, CancellationToken cancellation)
@@ -26,7 +25,7 @@ internal sealed partial class RequestEvents(
                 var id = $"{document.Spec.Id}:{effect.Version}";
                 await PublishAsync(
                     Topics.Approvals, id, Changed, new RequestChanged(id, document.Spec.Id, effect.Version, RequestViews.State(effect.State)), cancellation);
-                await bus.PublishAsync(Topics.Audit, id, Audit, OcsfEvents.Write(Event(document.Spec, effect, id)), cancellation);
+                await bus.PublishAsync(Topics.Audit, id, OcsfEvents.EventType, OcsfEvents.Write(Event(document.Spec, effect, id)), cancellation);
                 await notifier.EnqueueAsync(document, effect, cancellation);
             }
 

@@ -9,9 +9,6 @@ namespace Countersign.Identity.Persons;
 /// </summary>
 public sealed class AuditTrail(IStateStore store, IEventBus bus, IdentityMetrics metrics, TimeProvider time)
 {
-    /// <summary>CloudEvents type of audit events.</summary>
-    public const string EventType = "countersign.audit";
-
     private readonly Documents<AuditEvent> _outbox = new(store, "audit-outbox");
 
     /// <summary>Records that something happened or was refused.</summary>
@@ -59,7 +56,7 @@ public sealed class AuditTrail(IStateStore store, IEventBus bus, IdentityMetrics
     {
         try
         {
-            await bus.PublishAsync(Topics.Audit, audit.Id, EventType, OcsfEvents.Write(audit), cancellation);
+            await bus.PublishAsync(Topics.Audit, audit.Id, OcsfEvents.EventType, OcsfEvents.Write(audit), cancellation);
         }
         catch (PortUnavailableException)
         {

@@ -8,7 +8,6 @@ namespace Countersign.Policy.Host;
 /// <summary>Tells the others what happened. Ids are stable: who tells again tells the same.</summary>
 internal sealed class AuditTrail(IEventBus bus, PolicyMetrics metrics)
 {
-    private const string Audit = "countersign.audit";
     private const string Bundle = "countersign.bundle";
     private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
 
@@ -77,5 +76,5 @@ internal sealed class AuditTrail(IEventBus bus, PolicyMetrics metrics)
         cancellation);
 
     private ValueTask PublishAsync(AuditEvent happened, CancellationToken cancellation) =>
-        bus.PublishAsync(Topics.Audit, happened.Id, Audit, OcsfEvents.Write(happened), cancellation);
+        bus.PublishAsync(Topics.Audit, happened.Id, OcsfEvents.EventType, OcsfEvents.Write(happened), cancellation);
 }

@@ -10,6 +10,9 @@ namespace Countersign.Recorder.Contracts;
 /// </summary>
 public static class OcsfEvents
 {
+    /// <summary>CloudEvents type of an audit event.</summary>
+    public const string EventType = "countersign.audit";
+
     /// <summary>Version of the schema.</summary>
     public const string SchemaVersion = "1.8.0";
 

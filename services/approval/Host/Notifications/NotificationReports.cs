@@ -35,7 +35,7 @@ internal sealed partial class NotificationReports(IEventBus bus, TimeProvider cl
         };
         try
         {
-            await bus.PublishAsync(Topics.Audit, audit.Id, RequestEvents.Audit, OcsfEvents.Write(audit), CancellationToken.None);
+            await bus.PublishAsync(Topics.Audit, audit.Id, OcsfEvents.EventType, OcsfEvents.Write(audit), CancellationToken.None);
         }
         catch (PortUnavailableException error)
         {
