@@ -12,25 +12,14 @@ internal sealed class Beacon([FromKeyedServices(AppIds.Identity)] SigningKey key
 {
     public const string EventType = "countersign.beacon";
 
-    private Signed? _latest;
+    private readonly LatestToken<IdentityBeacon> _beacons = new(key, TokenTypes.Beacon);
 
     /// <summary>A fresh one, of this second, that knows what other replicas have revoked: a head never goes back for a proxy, whichever replica it asks.</summary>
     public async ValueTask<string> SignAsync(CancellationToken cancellation)
     {
         await revocations.CatchUpAsync(cancellation);
-        var beacon = new IdentityBeacon(revocations.Head, time.GetUtcNow().ToUnixTimeSeconds());
-        if (Volatile.Read(ref _latest) is { } latest && latest.Beacon == beacon)
-        {
-            // The same one to all who ask within its second.
-            return latest.Token;
-        }
-
-        var token = key.Sign(TokenTypes.Beacon, beacon);
-        Volatile.Write(ref _latest, new Signed(beacon, token));
-        return token;
+        return _beacons.Sign(new IdentityBeacon(revocations.Head, time.GetUtcNow().ToUnixTimeSeconds()));
     }
-
-    private sealed record Signed(IdentityBeacon Beacon, string Token);
 }
 
 /// <summary>What identity does by itself: bootstrap at start, the beacon every 2 s, open changes, left-over audit events, forgetting.</summary>

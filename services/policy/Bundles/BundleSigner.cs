@@ -23,7 +23,7 @@ public sealed class BundleSigner(SigningKey key)
 {
     internal const string Issuer = "policy";
 
-    private Signed? _latest;
+    private readonly LatestToken<PolicyBeacon> _beacons = new(key, TokenTypes.Beacon);
 
     /// <summary>Puts an approved payload into its envelope.</summary>
     /// <param name="payload">Payload that was approved.</param>
@@ -43,18 +43,5 @@ public sealed class BundleSigner(SigningKey key)
     }
 
     /// <summary>Policy's half of the freshness beacon (I8): the same one to all who ask within its second.</summary>
-    public string Beacon(long version, DateTimeOffset now)
-    {
-        var beacon = new PolicyBeacon(version, now.ToUnixTimeSeconds());
-        if (Volatile.Read(ref _latest) is { } latest && latest.Beacon == beacon)
-        {
-            return latest.Token;
-        }
-
-        var token = key.Sign(TokenTypes.Beacon, beacon);
-        Volatile.Write(ref _latest, new Signed(beacon, token));
-        return token;
-    }
-
-    private sealed record Signed(PolicyBeacon Beacon, string Token);
+    public string Beacon(long version, DateTimeOffset now) => _beacons.Sign(new PolicyBeacon(version, now.ToUnixTimeSeconds()));
 }
