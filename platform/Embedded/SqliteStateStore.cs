@@ -51,25 +51,7 @@ public sealed class SqliteStateStore : IStateStore, IDisposable
     {
         StateKeys.Check(collection, nameof(collection));
         StateKeys.Check(key, nameof(key));
-        await _reading.WaitAsync(cancellation);
-        try
-        {
-            RequireOpen();
-            using var command = _reader.CreateCommand();
-            command.CommandText = "SELECT value, version FROM items WHERE collection = $collection AND key = $key";
-            command.Parameters.AddWithValue("$collection", collection);
-            command.Parameters.AddWithValue("$key", key);
-            using var row = command.ExecuteReader();
-            return row.Read() ? new StateItem(key, row.GetFieldValue<byte[]>(0), ETag(row.GetInt64(1))) : null;
-        }
-        catch (SqliteException error)
-        {
-            throw Unavailable(error);
-        }
-        finally
-        {
-            _reading.Release();
-        }
+        return (await ReadAsync("WHERE collection = $collection AND key = $key", collection, ("$key", key), null, cancellation)).SingleOrDefault();
     }
 
     /// <inheritdoc/>
@@ -107,28 +89,7 @@ public sealed class SqliteStateStore : IStateStore, IDisposable
     public async IAsyncEnumerable<StateItem> ListAsync(string collection, [EnumeratorCancellation] CancellationToken cancellation)
     {
         StateKeys.Check(collection, nameof(collection));
-        var items = new List<StateItem>();
-        await _reading.WaitAsync(cancellation);
-        try
-        {
-            RequireOpen();
-            using var command = _reader.CreateCommand();
-            command.CommandText = "SELECT key, value, version FROM items WHERE collection = $collection";
-            command.Parameters.AddWithValue("$collection", collection);
-            using var row = command.ExecuteReader();
-            while (row.Read())
-            {
-                items.Add(new StateItem(row.GetString(0), row.GetFieldValue<byte[]>(1), ETag(row.GetInt64(2))));
-            }
-        }
-        catch (SqliteException error)
-        {
-            throw Unavailable(error);
-        }
-        finally
-        {
-            _reading.Release();
-        }
+        var items = await ReadAsync("WHERE collection = $collection", collection, null, null, cancellation);
 
         // SQLite compares UTF-8, ordinal order is that of UTF-16: they differ beyond the BMP.
         items.Sort((left, right) => string.CompareOrdinal(left.Key, right.Key));
@@ -148,32 +109,7 @@ public sealed class SqliteStateStore : IStateStore, IDisposable
         var version = after is null
             ? 0
             : IsETag(after) ? long.Parse(after, System.Globalization.CultureInfo.InvariantCulture) : throw new ArgumentException("not an etag of this store", nameof(after));
-        await _reading.WaitAsync(cancellation);
-        try
-        {
-            RequireOpen();
-            using var command = _reader.CreateCommand();
-            command.CommandText = "SELECT key, value, version FROM items WHERE collection = $collection AND version > $version ORDER BY version LIMIT $limit";
-            command.Parameters.AddWithValue("$collection", collection);
-            command.Parameters.AddWithValue("$version", version);
-            command.Parameters.AddWithValue("$limit", limit);
-            using var row = command.ExecuteReader();
-            var items = new List<StateItem>();
-            while (row.Read())
-            {
-                items.Add(new StateItem(row.GetString(0), row.GetFieldValue<byte[]>(1), ETag(row.GetInt64(2))));
-            }
-
-            return items;
-        }
-        catch (SqliteException error)
-        {
-            throw Unavailable(error);
-        }
-        finally
-        {
-            _reading.Release();
-        }
+        return await ReadAsync("WHERE collection = $collection AND version > $version ORDER BY version LIMIT $limit", collection, ("$version", version), limit, cancellation);
     }
 
     /// <inheritdoc/>
@@ -205,6 +141,46 @@ public sealed class SqliteStateStore : IStateStore, IDisposable
         if (_isClosed)
         {
             throw new PortUnavailableException("the state store is closed");
+        }
+    }
+
+    private async ValueTask<List<StateItem>> ReadAsync(string where, string collection, (string Name, object Value)? by, int? limit, CancellationToken cancellation)
+    {
+        await _reading.WaitAsync(cancellation);
+        try
+        {
+            RequireOpen();
+            using var command = _reader.CreateCommand();
+#pragma warning disable CA2100 // constants of this file only
+            command.CommandText = "SELECT key, value, version FROM items " + where;
+#pragma warning restore CA2100
+            command.Parameters.AddWithValue("$collection", collection);
+            if (by is { } condition)
+            {
+                command.Parameters.AddWithValue(condition.Name, condition.Value);
+            }
+
+            if (limit is { } most)
+            {
+                command.Parameters.AddWithValue("$limit", most);
+            }
+
+            using var row = command.ExecuteReader();
+            var items = new List<StateItem>();
+            while (row.Read())
+            {
+                items.Add(new StateItem(row.GetString(0), row.GetFieldValue<byte[]>(1), ETag(row.GetInt64(2))));
+            }
+
+            return items;
+        }
+        catch (SqliteException error)
+        {
+            throw Unavailable(error);
+        }
+        finally
+        {
+            _reading.Release();
         }
     }
 
