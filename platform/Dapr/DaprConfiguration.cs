@@ -33,7 +33,7 @@ internal static class DaprConfiguration
             return;
         }
 
-        var items = ReadAsync(options).GetAwaiter().GetResult();
+        var items = SidecarAtStart.AskAsync(options, Patience, (dapr, cancellation) => ReadAsync(dapr, options, cancellation)).GetAwaiter().GetResult();
         var settings = Accepted(items).ToDictionary(item => item.Key, item => (string?)item.Value, StringComparer.OrdinalIgnoreCase);
         builder.Configuration.Sources.Insert(0, new Microsoft.Extensions.Configuration.Memory.MemoryConfigurationSource { InitialData = settings });
     }
@@ -47,28 +47,17 @@ internal static class DaprConfiguration
     private static bool IsTime(string value, TimeSpan least, TimeSpan most) =>
         TimeSpan.TryParseExact(value, "c", CultureInfo.InvariantCulture, out var time) && time >= least && time <= most;
 
-    private static async Task<IEnumerable<KeyValuePair<string, string>>> ReadAsync(DaprOptions options)
+    private static async ValueTask<IEnumerable<KeyValuePair<string, string>>> ReadAsync(DaprClient dapr, DaprOptions options, CancellationToken cancellation)
     {
-        using var dapr = new DaprClientBuilder().UseHttpEndpoint(options.HttpEndpoint).UseGrpcEndpoint(options.GrpcEndpoint).UseDaprApiToken(options.ApiToken).Build();
-        using var limit = new CancellationTokenSource(Patience);
-        while (true)
+        try
         {
-            try
-            {
-                // By name: without names a store gives everything that it has, which needs more rights there (in Redis, KEYS).
-                var found = await dapr.GetConfiguration(options.ConfigurationStore, [.. Allowed.Keys], cancellationToken: limit.Token);
-                return found.Items.Select(item => KeyValuePair.Create(item.Key, item.Value.Value));
-            }
-            catch (Exception error) when (error is global::Dapr.DaprException or RpcException or OperationCanceledException)
-            {
-                if (limit.IsCancellationRequested)
-                {
-                    throw new PortUnavailableException($"the configuration store {options.ConfigurationStore} can't be read", error);
-                }
-            }
-
-            // The sidecar may start after its app.
-            await Task.Delay(TimeSpan.FromMilliseconds(200), CancellationToken.None);
+            // By name: without names a store gives everything that it has, which needs more rights there (in Redis, KEYS).
+            var found = await dapr.GetConfiguration(options.ConfigurationStore, [.. Allowed.Keys], cancellationToken: cancellation);
+            return found.Items.Select(item => KeyValuePair.Create(item.Key, item.Value.Value));
+        }
+        catch (Exception error) when (error is global::Dapr.DaprException or RpcException or OperationCanceledException)
+        {
+            throw new PortUnavailableException($"the configuration store {options.ConfigurationStore} can't be read", error);
         }
     }
 }

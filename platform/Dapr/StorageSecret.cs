@@ -1,5 +1,4 @@
 using Countersign.Platform.Ports;
-using Dapr.Client;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Hosting;
 
@@ -29,28 +28,8 @@ internal static class StorageSecret
             throw new InvalidOperationException($"{Setting} and {Target} or {Target}File are both set; one of them is enough.");
         }
 
-        var secret = ReadAsync(options, name).GetAwaiter().GetResult()
+        var secret = SidecarAtStart.AskAsync(options, Patience, (dapr, cancellation) => new DaprSecrets(dapr, options).GetAsync(name, cancellation)).GetAwaiter().GetResult()
             ?? throw new InvalidOperationException($"{Setting}: the sidecar has no secret of that name for this service.");
         builder.Configuration.AddInMemoryCollection([KeyValuePair.Create<string, string?>(Target, secret.Trim())]);
-    }
-
-    private static async Task<string?> ReadAsync(DaprOptions options, string name)
-    {
-        using var dapr = new DaprClientBuilder().UseHttpEndpoint(options.HttpEndpoint).UseGrpcEndpoint(options.GrpcEndpoint).UseDaprApiToken(options.ApiToken).Build();
-        var secrets = new DaprSecrets(dapr, options);
-        using var limit = new CancellationTokenSource(Patience);
-        while (true)
-        {
-            try
-            {
-                return await secrets.GetAsync(name, limit.Token);
-            }
-            catch (Exception error) when (error is PortUnavailableException && !limit.IsCancellationRequested)
-            {
-                // The sidecar may start after its app.
-            }
-
-            await Task.Delay(TimeSpan.FromMilliseconds(200), CancellationToken.None);
-        }
     }
 }
