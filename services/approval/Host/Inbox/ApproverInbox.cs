@@ -52,25 +52,40 @@ internal sealed class ApproverInbox(
         }
 
         bool Asked(InboxItem item) => !overdue || IsLate(item, now);
-        var (counts, first) = await CountAsync(mine, query, kind, Asked, after is null ? limit : 0, now, cancellation);
-        var page = after is { } place ? await PageAsync(mine, query, kind, Asked, place, limit, now, cancellation) : first;
+        var (counts, page) = await LookAsync(mine, query, kind, Asked, null, after is null ? limit : 0, count: true, now, cancellation);
+        if (after is not null)
+        {
+            (_, page) = await LookAsync(mine, query, kind, Asked, after, limit, count: false, now, cancellation);
+        }
+
         return new InboxView(page.Items, counts, page.Next);
     }
 
-    /// <summary>Looks at the newest, for the counts and the first page.</summary>
-    private async Task<(InboxCounts Counts, Page First)> CountAsync(
-        Mine mine, InboxQuery query, WorkflowKind? kind, Func<InboxItem, bool> asked, int limit, DateTimeOffset now, CancellationToken cancellation)
+    /// <summary>Looks at what comes behind a place, the newest first: for a page of it, and for the counts.</summary>
+    /// <param name="mine">Whose inbox.</param>
+    /// <param name="query">What is asked for.</param>
+    /// <param name="kind">Its kind.</param>
+    /// <param name="asked">What else must hold.</param>
+    /// <param name="after">The place; null for the beginning.</param>
+    /// <param name="limit">Most of the page; 0 for the counts alone.</param>
+    /// <param name="count">Whether to go on when the page is full, so that all are counted.</param>
+    /// <param name="now">The clock.</param>
+    /// <param name="cancellation">Ends it.</param>
+    private async Task<(InboxCounts Counts, Page Page)> LookAsync(
+        Mine mine, InboxQuery query, WorkflowKind? kind, Func<InboxItem, bool> asked, RequestPlace? after, int limit, bool count, DateTimeOffset now,
+        CancellationToken cancellation)
     {
         var page = new List<InboxItem>();
         var (toDecide, toReview, late, looked) = (0, 0, 0, 0);
+        var (isLonger, isWhole) = (false, true);
         RequestSummary? last = null;
-        bool IsLonger() => limit > 0 && page.Count > limit;
-        foreach (var summary in mine.Find(now, null))
+        foreach (var summary in mine.Find(now, after))
         {
             if (looked++ == MostLookedAt)
             {
                 // What is left is for the next pages.
-                return (new InboxCounts(toDecide, toReview, late, false), new Page([.. page.Take(limit)], IsLonger() ? Place(page[limit - 1].Request) : Place(last!)));
+                isWhole = false;
+                break;
             }
 
             last = summary;
@@ -81,41 +96,21 @@ internal sealed class ApproverInbox(
 
             _ = item.Task == InboxTask.Decide ? toDecide++ : toReview++;
             late += IsLate(item, now) ? 1 : 0;
-            if (page.Count <= limit)
+            if (page.Count < limit)
             {
                 page.Add(item);
+                continue;
+            }
+
+            isLonger = limit > 0;
+            if (!count)
+            {
+                break;
             }
         }
 
-        return (new InboxCounts(toDecide, toReview, late, true), new Page([.. page.Take(limit)], IsLonger() ? Place(page[limit - 1].Request) : null));
-    }
-
-    private async Task<Page> PageAsync(
-        Mine mine, InboxQuery query, WorkflowKind? kind, Func<InboxItem, bool> asked, RequestPlace after, int limit, DateTimeOffset now, CancellationToken cancellation)
-    {
-        var page = new List<InboxItem>();
-        var looked = 0;
-        RequestSummary? last = null;
-        foreach (var summary in mine.Find(now, after))
-        {
-            if (looked++ == MostLookedAt)
-            {
-                return new Page(page, Place(last!));
-            }
-
-            last = summary;
-            if (await ItemAsync(mine, summary, query, kind, now, cancellation) is { } item && asked(item))
-            {
-                if (page.Count == limit)
-                {
-                    return new Page(page, Place(page[^1].Request));
-                }
-
-                page.Add(item);
-            }
-        }
-
-        return new Page(page, null);
+        var next = isLonger ? Place(page[^1].Request) : isWhole ? null : Place(last!);
+        return (new InboxCounts(toDecide, toReview, late, isWhole), new Page(page, next));
     }
 
     public async Task<InboxDecisionResults> DecideAsync(Caller caller, InboxDecisions decisions, CancellationToken cancellation)

@@ -89,12 +89,7 @@ internal static class InboxHtml
         }
 
         html.Append("<dl>");
-        Row(html, "Asked by", request.RequesterName);
-        Row(html, "Connection", request.Connection);
-        Row(html, "Database", request.Database);
-        Row(html, "Reason", request.Reason.Length > 0 ? request.Reason : "(none given)");
-        Row(html, "Rules", string.Join(", ", request.Rules));
-        Row(html, "Message", request.Message);
+        Asked(html, request);
         Row(html, "Still needed", item.Task == InboxTask.Decide ? item.Missing.ToString(CultureInfo.InvariantCulture) : "");
         Row(html, "Review due", request.Review is { } review ? Time(review.DueAt) : "");
         Row(html, "Asked at", Time(request.CreatedAt));

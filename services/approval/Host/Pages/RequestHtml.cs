@@ -63,12 +63,7 @@ internal static class RequestHtml
         }
 
         html.Append("<dl>");
-        Row(html, "Asked by", request.RequesterName);
-        Row(html, "Connection", request.Connection);
-        Row(html, "Database", request.Database);
-        Row(html, "Reason", request.Reason.Length > 0 ? request.Reason : "(none given)");
-        Row(html, "Rules", string.Join(", ", request.Rules));
-        Row(html, "Message", request.Message);
+        Asked(html, request);
         Row(html, "Needs", string.Join(" and ", request.AllOf.Select(each => $"{each.Quorum} of {string.Join(" or ", each.AnyOf)}")));
         Row(html, "Still needed", request.State == RequestState.Pending ? $"{missing}" : "");
         Row(html, "Login needed", request.Assurance is { } assurance ? Assurance(assurance) : "");
@@ -193,6 +188,17 @@ internal static class RequestHtml
         }
 
         html.Append("</form>");
+    }
+
+    /// <summary>Who asks for what, where and why.</summary>
+    internal static void Asked(StringBuilder html, RequestView request)
+    {
+        Row(html, "Asked by", request.RequesterName);
+        Row(html, "Connection", request.Connection);
+        Row(html, "Database", request.Database);
+        Row(html, "Reason", request.Reason.Length > 0 ? request.Reason : "(none given)");
+        Row(html, "Rules", string.Join(", ", request.Rules));
+        Row(html, "Message", request.Message);
     }
 
     internal static void Row(StringBuilder html, string name, string value)
