@@ -72,7 +72,7 @@ internal static partial class ApprovalToForward
                 throw new InvalidOperationException("the statement was not held");
             }
 
-            var call = await World.ApproveAsync(world.Bob, await held.Task);
+            var call = await world.Bob.ApproveAsync(await held.Task);
             await running;
             return call;
         }

@@ -36,7 +36,7 @@ internal static class PolicyChange
             var relation = Relation(number);
             using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(60));
             var watching = sessions.Select(session => Task.Run(() => EnforcedAsync(session, relation, limit.Token))).ToList();
-            var (sent, answered) = await World.ApproveAsync(world.Bob, request);
+            var (sent, answered) = await world.Bob.ApproveAsync(request);
             var enforced = await Task.WhenAll(watching);
             if (number > WarmUp)
             {

@@ -62,17 +62,6 @@ internal sealed class World : IAsyncDisposable
 
     public async ValueTask DisposeAsync() => await Target.DisposeAsync();
 
-    /// <summary>Looks at a request and approves what was shown.</summary>
-    /// <returns>When the approval was sent, and when it was answered.</returns>
-    public static async Task<(DateTimeOffset Sent, DateTimeOffset Answered)> ApproveAsync(Visitor person, string request)
-    {
-        var shown = await person.GoodAsync(HttpMethod.Get, $"approval/v1/requests/{request}");
-        var digest = new { digest = shown.GetProperty("digest").GetString(), comment = "" };
-        var sent = DateTimeOffset.UtcNow;
-        await person.GoodAsync(HttpMethod.Post, $"approval/v1/requests/{request}/approve", digest);
-        return (sent, DateTimeOffset.UtcNow);
-    }
-
     /// <summary>Proposes a change as alice.</summary>
     /// <returns>The request that waits for bob.</returns>
     public async Task<string> ProposeAsync(PolicyChangeRequest change) =>
@@ -129,7 +118,7 @@ internal sealed class World : IAsyncDisposable
         await Alice.GoodAsync(HttpMethod.Post, "identity/v1/bootstrap", new { token = (await File.ReadAllTextAsync(_composition.BootstrapToken)).Trim() });
         Alice.Renew();
         var asked = await Alice.GoodAsync(HttpMethod.Post, $"identity/v1/persons/{Bob.Id}/enrolment", new { reason = "second person" });
-        await ApproveAsync(Alice, asked.GetProperty("requestId").GetString()!);
+        await Alice.ApproveAsync(asked.GetProperty("requestId").GetString()!);
         await UntilAsync("bob is not enrolled", async () =>
             (await Alice.GoodAsync(HttpMethod.Get, "identity/v1/persons")).EnumerateArray().Any(each => each.GetProperty("id").GetString() == Bob.Id && each.GetProperty("enrolled").GetBoolean()));
         Alice.Renew();
@@ -144,7 +133,7 @@ internal sealed class World : IAsyncDisposable
             Documents = [new BundleDocument("bench.yaml", Policies), PolicyChange.Toggle(0)],
             Reason = "benchmark",
         });
-        await ApproveAsync(Bob, request);
+        await Bob.ApproveAsync(request);
         await UntilAsync("the policies are not in force", async () =>
             (await Alice.GoodAsync(HttpMethod.Get, $"policy/v1/changes/{request}")).GetProperty("state").GetString() == "active");
         var created = await Alice.GoodAsync(HttpMethod.Post, "identity/v1/credentials", new { connections = Connections, lifetimeSeconds = 3600 });

@@ -105,16 +105,6 @@ internal sealed class ControlPlane : IAsyncDisposable
         return await command.ExecuteScalarAsync();
     }
 
-    /// <summary>Approves as bob what was shown.</summary>
-    /// <returns>When it was answered.</returns>
-    public async Task<DateTimeOffset> ApproveAsync(string request, Visitor? person = null)
-    {
-        person ??= People[1];
-        var shown = await person.GoodAsync(HttpMethod.Get, $"approval/v1/requests/{request}");
-        await person.GoodAsync(HttpMethod.Post, $"approval/v1/requests/{request}/approve", new { digest = shown.GetProperty("digest").GetString(), comment = "" });
-        return DateTimeOffset.UtcNow;
-    }
-
     /// <summary>Changes the policies, so that all proxies need another bundle.</summary>
     public async Task<string> ProposeAsync(int number) =>
         (await People[0].GoodAsync(HttpMethod.Post, "policy/v1/changes", new PolicyChangeRequest
@@ -182,7 +172,7 @@ internal sealed class ControlPlane : IAsyncDisposable
         await alice.GoodAsync(HttpMethod.Post, "identity/v1/bootstrap", new { token = (await File.ReadAllTextAsync(Path.Combine(Cluster.DataOf("identity"), "bootstrap-token"))).Trim() });
         alice.Renew();
         var asked = await alice.GoodAsync(HttpMethod.Post, $"identity/v1/persons/{bob.Id}/enrolment", new { reason = "second person" });
-        await ApproveAsync(asked.GetProperty("requestId").GetString()!, alice);
+        await alice.ApproveAsync(asked.GetProperty("requestId").GetString()!);
         while (!(await alice.GoodAsync(HttpMethod.Get, "identity/v1/persons")).EnumerateArray().Any(each => each.GetProperty("id").GetString() == bob.Id && each.GetProperty("enrolled").GetBoolean()))
         {
             await Task.Delay(50);
@@ -197,7 +187,7 @@ internal sealed class ControlPlane : IAsyncDisposable
         });
         var request = (await alice.GoodAsync(HttpMethod.Post, "policy/v1/changes", new PolicyChangeRequest { Connections = [.. targets], Documents = [new BundleDocument("simulated.yaml", Policies)], Reason = "simulation" }))
             .GetProperty("requestId").GetString()!;
-        await ApproveAsync(request);
+        await People[1].ApproveAsync(request);
         await UntilInForceAsync(request);
     }
 }

@@ -243,7 +243,7 @@ internal sealed class Simulation(Load load) : IAsyncDisposable
             var had = _proxies.Max(proxy => proxy.Bundle.Version);
             var request = await _plane.ProposeAsync(number);
             _traffic.Take();
-            var approved = await _plane.ApproveAsync(request);
+            var (_, approved) = await _plane.People[1].ApproveAsync(request);
             await UntilAsync("a proxy lacks the bundle", 120, () => _proxies.TrueForAll(proxy => proxy.Bundle.Version > had));
             var took = _proxies.Select(proxy => (proxy.Bundle.At - approved).TotalMilliseconds).ToList();
             Say($"Change {number}: p50 {At(took, 0.5):0} ms, p99 {At(took, 0.99):0} ms, last {took.Max():0} ms after the approver's answer. At most {_traffic.Peak * 10}/s requests. Policy's largest memory {_plane.Use(AppIds.Policy).Largest:0} MB.");

@@ -157,18 +157,7 @@ public sealed class MailServerTests(EximServer exim) : IClassFixture<EximServer>
         Assert.Equal(new Delivery("the revocation of the server's certificate can't be checked"), await TryAsync(_ => null, "none", Address()));
     }
 
-    private static readonly Notification Notification = new()
-    {
-        Event = "request.opened",
-        At = DateTimeOffset.UnixEpoch,
-        Request = "apr_a",
-        Version = 1,
-        Kind = "operation",
-        State = "pending",
-        Requester = new NotifiedPerson("per_a", "alice@example.com"),
-        ExpiresAt = DateTimeOffset.UnixEpoch,
-        Link = "https://countersign.example/approval/requests/apr_a",
-    };
+    private static readonly Notification Notification = Sample.Notification with { Requester = new NotifiedPerson("per_a", "alice@example.com") };
 
     private static string Address() => $"approver{Interlocked.Increment(ref _number)}@example.com";
 

@@ -172,18 +172,7 @@ public sealed class MailTests
     {
         (options.Host, options.Port, options.From) = ("127.0.0.1", smtp.Port, "countersign@example.com");
         options.Security = tls ? "starttls" : "none";
-        var notification = new Notification
-        {
-            Event = "request.opened",
-            At = DateTimeOffset.UnixEpoch,
-            Request = "apr_a",
-            Version = 1,
-            Kind = "operation",
-            State = "pending",
-            Requester = new NotifiedPerson("alice", "alice"),
-            ExpiresAt = DateTimeOffset.UnixEpoch,
-            Link = "https://countersign.example/",
-        };
+        var notification = Sample.Notification with { Link = "https://countersign.example/" };
         var message = new QueuedNotification
         {
             Id = "apr_a:1:mail:0",

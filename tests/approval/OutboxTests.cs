@@ -93,18 +93,7 @@ public sealed class OutboxTests : IDisposable
         return outbox;
     }
 
-    private static Notification Some => new()
-    {
-        Event = "request.opened",
-        At = DateTimeOffset.UnixEpoch,
-        Request = "apr_a",
-        Version = 1,
-        Kind = "operation",
-        State = "pending",
-        Requester = new NotifiedPerson("alice", "alice"),
-        ExpiresAt = DateTimeOffset.UnixEpoch,
-        Link = "https://countersign.example/approval/requests/apr_a",
-    };
+    private static Notification Some => Sample.Notification;
 
     private sealed class MemoryStore : IStateStore
     {

@@ -146,7 +146,7 @@ public sealed class ChaosCluster : IAsyncLifetime
     {
         var change = await Alice.GoodAsync(HttpMethod.Post, "policy/v1/changes", wanted);
         var request = change.GetProperty("requestId").GetString()!;
-        await WorkingCluster.DecideAsync(Bob, request);
+        await Bob.ApproveAsync(request);
         await Until.TrueAsync(async () => (await Alice.GoodAsync(HttpMethod.Get, $"policy/v1/changes/{request}")).GetProperty("state").GetString() == "active", 60);
     }
 
@@ -170,7 +170,7 @@ public sealed class ChaosCluster : IAsyncLifetime
         await Alice.GoodAsync(HttpMethod.Post, "identity/v1/bootstrap", new { token = await File.ReadAllTextAsync(token) });
         Alice.Renew();
         var asked = await Alice.GoodAsync(HttpMethod.Post, $"identity/v1/persons/{Bob.Id}/enrolment", new { reason = "second person" });
-        await WorkingCluster.DecideAsync(Alice, asked.GetProperty("requestId").GetString()!);
+        await Alice.ApproveAsync(asked.GetProperty("requestId").GetString()!);
         await Until.TrueAsync(
             async () => (await Alice.GoodAsync(HttpMethod.Get, "identity/v1/persons")).EnumerateArray().Any(each => each.GetProperty("id").GetString() == Bob.Id && each.GetProperty("enrolled").GetBoolean()),
             60);

@@ -182,7 +182,7 @@ public sealed class CutOffTests(ChaosCluster cluster)
             await Assert.ThrowsAnyAsync<NpgsqlException>(() => running);
         }
 
-        await WorkingCluster.DecideAsync(cluster.Bob, request);
+        await cluster.Bob.ApproveAsync(request);
         cluster.Processes["proxy-1"].Start();
         await cluster.Processes["proxy-1"].AwaitAsync(ready: true, TestContext.Current.CancellationToken);
         return marker;

@@ -74,7 +74,7 @@ public sealed class RollingTests(ChaosCluster cluster)
 
         var stopping = proxy.StopAsync();
         await Until.TrueAsync(async () => (await cluster.TryReadAsync(proxy.Name))?.Contains("Failed to connect", StringComparison.Ordinal) == true, 60);
-        await WorkingCluster.DecideAsync(cluster.Bob, request);
+        await cluster.Bob.ApproveAsync(request);
         Assert.Equal(1, await running);
         var ended = await Assert.ThrowsAnyAsync<NpgsqlException>(async () =>
         {

@@ -57,7 +57,7 @@ public sealed class WorkingCluster : IAsyncLifetime
         _target = await PostgresServer.StartAsync(new PostgresServerOptions { Scram = true });
         await TruthAsync("create table orders (id int primary key, customer text); insert into orders select id, 'customer ' || id from generate_series(1, 10) id");
         var asked = await Alice.GoodAsync(HttpMethod.Post, $"identity/v1/persons/{Bob.Id}/enrolment", new { reason = "second person" });
-        await DecideAsync(Alice, asked.GetProperty("requestId").GetString()!);
+        await Alice.ApproveAsync(asked.GetProperty("requestId").GetString()!);
         await Until.TrueAsync(async () =>
             (await Alice.GoodAsync(HttpMethod.Get, "identity/v1/persons")).EnumerateArray().Any(each => each.GetProperty("id").GetString() == Bob.Id && each.GetProperty("enrolled").GetBoolean()));
         Alice.Renew();
@@ -69,7 +69,7 @@ public sealed class WorkingCluster : IAsyncLifetime
         var change = await Alice.GoodAsync(
             HttpMethod.Post, "policy/v1/changes", new PolicyChangeRequest { Connections = [connection], Documents = [new BundleDocument("orders.yaml", Policies)], Reason = "tests" });
         var request = change.GetProperty("requestId").GetString()!;
-        await DecideAsync(Bob, request);
+        await Bob.ApproveAsync(request);
         await Until.TrueAsync(async () => (await Alice.GoodAsync(HttpMethod.Get, $"policy/v1/changes/{request}")).GetProperty("state").GetString() == "active");
     }
 
@@ -81,13 +81,6 @@ public sealed class WorkingCluster : IAsyncLifetime
         {
             await _target.DisposeAsync();
         }
-    }
-
-    /// <summary>Looks at a request, and approves what was shown.</summary>
-    public static async Task DecideAsync(Visitor person, string request)
-    {
-        var shown = await person.GoodAsync(HttpMethod.Get, $"approval/v1/requests/{request}");
-        await person.GoodAsync(HttpMethod.Post, $"approval/v1/requests/{request}/approve", new { digest = shown.GetProperty("digest").GetString(), comment = "" });
     }
 
     /// <summary>What the database itself says, past the proxies.</summary>
@@ -140,7 +133,7 @@ public sealed class MainJobTests(WorkingCluster cluster) : IClassFixture<Working
         var digest = new { digest = waiting.GetProperty("digest").GetString(), comment = "" };
         Assert.Equal(System.Net.HttpStatusCode.Forbidden, (await cluster.Alice.CallAsync(HttpMethod.Post, $"approval/v1/requests/{request}/approve", digest)).Status);
         Assert.Equal("1", await cluster.TruthAsync("select count(*) from orders where id = 1"));
-        await WorkingCluster.DecideAsync(cluster.Bob, request);
+        await cluster.Bob.ApproveAsync(request);
         Assert.Contains("DELETE 1", await running, StringComparison.Ordinal);
         Assert.Equal("0", await cluster.TruthAsync("select count(*) from orders where id = 1"));
         await Until.TrueAsync(

@@ -116,7 +116,7 @@ public sealed class OutageTests(WorkingCluster cluster) : IClassFixture<WorkingC
         }
 
         Assert.Equal("pending", (await cluster.Bob.GoodAsync(HttpMethod.Get, $"approval/v1/requests/{request}")).GetProperty("state").GetString());
-        await WorkingCluster.DecideAsync(cluster.Bob, request);
+        await cluster.Bob.ApproveAsync(request);
         Assert.Contains("DELETE 1", await held, StringComparison.Ordinal);
         Assert.Equal("0", await CountAsync(id));
     }
@@ -134,7 +134,7 @@ public sealed class OutageTests(WorkingCluster cluster) : IClassFixture<WorkingC
             var (id, held) = Delete(session);
             var waiting = await WaitingAsync(() => cluster.Bob.GoodAsync(HttpMethod.Get, "approval/v1/requests?filter=to-decide"), id);
             request = waiting.GetProperty("id").GetString()!;
-            await WorkingCluster.DecideAsync(cluster.Bob, request);
+            await cluster.Bob.ApproveAsync(request);
             Assert.Contains("DELETE 1", await held, StringComparison.Ordinal);
 
             // A revoked credential ends what runs under it.
@@ -215,7 +215,7 @@ public sealed class OutageTests(WorkingCluster cluster) : IClassFixture<WorkingC
                     return false;
                 }
 
-                await WorkingCluster.DecideAsync(cluster.Bob, waiting.GetProperty("id").GetString()!);
+                await cluster.Bob.ApproveAsync(waiting.GetProperty("id").GetString()!);
                 done = await running;
                 return true;
             },

@@ -80,6 +80,17 @@ public sealed class Visitor(Uri entrance, Account account)
         return (int)status < 300 ? answer : throw new HttpRequestException($"{account.Name}: {method} {path}: {(int)status} {answer}");
     }
 
+    /// <summary>Looks at a request, and approves what was shown.</summary>
+    /// <returns>When the approval was sent, and when it was answered.</returns>
+    public async Task<(DateTimeOffset Sent, DateTimeOffset Answered)> ApproveAsync(string request)
+    {
+        var shown = await GoodAsync(HttpMethod.Get, $"approval/v1/requests/{request}");
+        var digest = new { digest = shown.GetProperty("digest").GetString(), comment = "" };
+        var sent = DateTimeOffset.UtcNow;
+        await GoodAsync(HttpMethod.Post, $"approval/v1/requests/{request}/approve", digest);
+        return (sent, DateTimeOffset.UtcNow);
+    }
+
     private static async Task<JsonElement> FormAsync(HttpClient http, string address, Dictionary<string, string> form)
     {
         using var content = new FormUrlEncodedContent(form);
