@@ -52,6 +52,25 @@ public sealed class ActorOutageTests : IAsyncLifetime
         Assert.Single(_world.Told.Of("apr_old"), action => action == "request.expired");
     }
 
+    [Fact]
+    public async Task A_turn_at_a_replica_that_is_leaving_is_taken_by_another_and_nobody_notices()
+    {
+        Outages.Leaving = 1;
+        var asked = Good(await _runtime.AskAsync(Spec("apr_a")));
+        Assert.Equal(0, Outages.Leaving);
+        Outages.Leaving = 2;
+        Assert.Equal(WorkflowState.Approved, Good(await _runtime.SendAsync("apr_a", new DecideMessage(true, asked.Spec.Digest, "", "bob"))).State);
+        Assert.Equal(["request.opened", "request.approved"], _world.Told.Of("apr_a"));
+
+        // Where nobody takes it, whoever asked is told, and nothing was changed.
+        asked = Good(await _runtime.AskAsync(Spec("apr_b", "b")));
+        Outages.Leaving = int.MaxValue;
+        var message = System.Text.Json.JsonSerializer.SerializeToUtf8Bytes<RequestMessage>(new DecideMessage(true, asked.Spec.Digest, "", "bob"), WorkflowJson.Options);
+        await Assert.ThrowsAsync<PortUnavailableException>(async () => await _runtime.Workflows.SendAsync(WorkflowTypes.Request, "apr_b", message, CancellationToken.None));
+        Outages.Leaving = 0;
+        Assert.Equal((WorkflowState.Pending, 1L), await StateAsync("apr_b"));
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

@@ -374,7 +374,7 @@ internal sealed class HttpApi(Sidecar sidecar)
 
     private async Task ReminderAsync(HttpContext context, string verb, string type, string id, string name, byte[] body)
     {
-        if (!Plane.Actors.Hosts(sidecar, type))
+        if (!Plane.Actors.Hosts(sidecar, type) || Leaves())
         {
             await ErrorAsync(context, 403, "ERR_ACTOR_REMINDER_NON_HOSTED", "operation is not allowed for non-hosted actor type");
             return;
@@ -399,6 +399,14 @@ internal sealed class HttpApi(Sidecar sidecar)
 
                 await context.Response.WriteAsJsonAsync(new { dueTime = reminder.Due.ToString("O"), period = "", data = reminder.Data is null ? null : JsonNode.Parse(reminder.Data) });
                 return;
+        }
+    }
+
+    private bool Leaves()
+    {
+        lock (Plane.Outages)
+        {
+            return Plane.Outages.Leaving > 0 && Plane.Outages.Leaving-- > 0;
         }
     }
 

@@ -57,6 +57,9 @@ public sealed class PlaneOutages
 
     /// <summary>The database behind the state store, for documents and for actors.</summary>
     public bool State { get; set; }
+
+    /// <summary>How many of the next reminders are refused as by a sidecar whose app is leaving: it let go of its actors while a turn was under way.</summary>
+    public int Leaving { get; set; }
 }
 
 /// <summary>Resiliency policy of kind "constant".</summary>

@@ -12,6 +12,10 @@ internal sealed class DaprWorkflowHost(IActorProxyFactory proxies, ActorSeal sea
     // A turn that opens a request waits for another one.
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(25);
 
+    // How long placement may take to send the next turn elsewhere: 100 ms doubled five times are 3 s in all.
+    private const int Attempts = 6;
+    private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(100);
+
     /// <summary>Type of the actors of requests.</summary>
     public const string Request = "Request";
 
@@ -36,9 +40,23 @@ internal sealed class DaprWorkflowHost(IActorProxyFactory proxies, ActorSeal sea
         limit.CancelAfter(Patience);
         try
         {
-            var answer = await proxies.Create(new ActorId(id), actor)
-                .InvokeMethodAsync<ActorEnvelope, JsonElement>(nameof(IWorkflowActor.HandleAsync), seal.Seal(actor, id, message.Span), limit.Token);
-            return JsonSerializer.SerializeToUtf8Bytes(answer);
+            for (var (attempt, pause) = (1, FirstPause); ; attempt++, pause *= 2)
+            {
+                var answer = await proxies.Create(new ActorId(id), actor)
+                    .InvokeMethodAsync<ActorEnvelope, JsonElement>(nameof(IWorkflowActor.HandleAsync), seal.Seal(actor, id, message.Span), limit.Token);
+                if (answer.ValueKind != JsonValueKind.Null)
+                {
+                    return JsonSerializer.SerializeToUtf8Bytes(answer);
+                }
+
+                // The replica that had the turn is leaving and changed nothing.
+                if (attempt == Attempts)
+                {
+                    throw new PortUnavailableException("the workflow's replica is leaving and no other took its place");
+                }
+
+                await Task.Delay(pause, limit.Token);
+            }
         }
         catch (Exception error) when (error is DaprException or HttpRequestException or JsonException or TimeoutException
             || (error is OperationCanceledException && !cancellation.IsCancellationRequested))

@@ -14,7 +14,7 @@ namespace Countersign.Approval.Actors.Dapr;
 public interface IWorkflowActor : IActor
 {
     /// <summary>Handles one sealed message.</summary>
-    /// <returns>JSON of an <see cref="ActorAnswer"/>.</returns>
+    /// <returns>JSON of an <see cref="ActorAnswer"/>; null where this replica is leaving and changed nothing: the turn is for another one.</returns>
     Task<JsonElement> HandleAsync(ActorEnvelope envelope);
 }
 
@@ -66,12 +66,14 @@ internal sealed class RequestActor : Actor, IWorkflowActor, IRemindable, IRunner
 {
     private const string Deadline = "deadline";
     private static readonly TimeSpan Again = TimeSpan.FromMinutes(1);
+    private static readonly JsonElement Elsewhere = JsonSerializer.SerializeToElement<object?>(null);
     private readonly IDocumentStore _store;
     private readonly RequestIndex _index;
     private readonly RequestMirror _mirror;
     private readonly ActorDesk _desk;
     private readonly TimeProvider _clock;
     private readonly RequestShell _shell;
+    private bool _leaving;
 
     public RequestActor(
         ActorHost host, [FromKeyedServices(AppIds.Approval)] IDocumentStore store, RequestParts parts, RequestIndex index, RequestMirror mirror, ActorDesk desk)
@@ -87,7 +89,9 @@ internal sealed class RequestActor : Actor, IWorkflowActor, IRemindable, IRunner
     {
         try
         {
-            return await _desk.HandleAsync(DaprWorkflowHost.Request, Name, envelope, message => _shell.HandleAsync(message, CancellationToken.None));
+            _leaving = false;
+            var answer = await _desk.HandleAsync(DaprWorkflowHost.Request, Name, envelope, message => _shell.HandleAsync(message, CancellationToken.None));
+            return _leaving ? Elsewhere : answer;
         }
         finally
         {
@@ -124,7 +128,9 @@ internal sealed class RequestActor : Actor, IWorkflowActor, IRemindable, IRunner
         }
         catch (Exception error) when (error is not (PortUnavailableException or OperationCanceledException))
         {
-            // Whatever the sidecar says: without a wake-up nothing may be saved.
+            // Whatever the sidecar says: without a wake-up nothing may be saved. It refuses with 403 when it has let go of the type's actors, which it
+            // does for an app that is stopping; the SDK makes an exception of its own of that status.
+            _leaving = error is System.Security.Authentication.AuthenticationException;
             throw new PortUnavailableException("a wake-up can't be kept", error);
         }
     }
