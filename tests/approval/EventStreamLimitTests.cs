@@ -130,7 +130,15 @@ public sealed class EventStreamLimitTests : IAsyncLifetime
         Assert.Equal(Enumerable.Range((int)Number(ids[0]), ids.Count).Select(each => (long)each), ids.Select(Number));
         using (var resumed = await UntilOpenAsync("bob", ids[^1]))
         {
-            for (var number = Number(ids[^1]) + 1; number <= Number(ids[0]) + published - 1; number++)
+            // On a slow machine more was published than is kept: then it must be told so.
+            var (following, last) = (Number(ids[^1]) + 1, Number(ids[0]) + published - 1);
+            if (last - following >= 1_000)
+            {
+                Assert.StartsWith("event: reset\n", await EventAsync(resumed), StringComparison.Ordinal);
+                following = last + 1;
+            }
+
+            for (var number = following; number <= last; number++)
             {
                 Assert.Contains($"-{number.ToString(CultureInfo.InvariantCulture)}\n", await EventAsync(resumed), StringComparison.Ordinal);
             }
