@@ -100,6 +100,24 @@ internal sealed class Gateway : IAsyncDisposable
         "psql", ["-X", "-A", "-t", "-v", "VERBOSITY=verbose", "-h", "127.0.0.1", "-p", Port.ToString(System.Globalization.CultureInfo.InvariantCulture), "-U", User, "-d", Connection, .. arguments],
         new Dictionary<string, string> { ["PGPASSWORD"] = Secret, ["PGSSLMODE"] = "disable", ["PGGSSENCMODE"] = "disable", ["PGCONNECT_TIMEOUT"] = "10" }, script);
 
+    /// <summary>What pgbench has to say about its clients that were ended.</summary>
+    public async Task<string> PgBenchAsync(params string[] arguments)
+    {
+        var start = new System.Diagnostics.ProcessStartInfo(System.IO.Path.Combine(PostgresServer.Programs, "pgbench")) { RedirectStandardError = true, RedirectStandardOutput = true, WorkingDirectory = "/tmp" };
+        foreach (var argument in (IEnumerable<string>)[.. arguments, $"host=127.0.0.1 port={Port} user={User} dbname={Connection} sslmode=disable gssencmode=disable"])
+        {
+            start.ArgumentList.Add(argument);
+        }
+
+        start.Environment["PGPASSWORD"] = Secret;
+        using var process = System.Diagnostics.Process.Start(start)!;
+        var output = process.StandardOutput.ReadToEndAsync();
+        var errors = await process.StandardError.ReadToEndAsync();
+        await output;
+        await process.WaitForExitAsync();
+        return errors;
+    }
+
     public async ValueTask DisposeAsync() => await _listener.DisposeAsync();
 }
 

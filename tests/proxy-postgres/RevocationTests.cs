@@ -121,6 +121,35 @@ public sealed class RevocationTests(ServerFixture server)
         await RunsAsync(Text, runs: false);
     }
 
+    [Theory]
+    [InlineData("simple")]
+    [InlineData("prepared")]
+    public async Task Clients_in_the_middle_of_their_work_are_told_why_it_ends(string protocol)
+    {
+        var script = System.IO.Path.GetTempFileName();
+        await File.WriteAllTextAsync(script, "\\set n random(1, 1000)\nselect :n + 1;\n", TestContext.Current.CancellationToken);
+        for (var round = 0; round < 15; round++)
+        {
+            await using var gateway = new Gateway(server.Port);
+            var decided = 0;
+            gateway.Decider.Rule = _ =>
+            {
+                if (Interlocked.Increment(ref decided) == 300)
+                {
+                    gateway.Admission.EndAll();
+                }
+
+                return FunctionDecider.Allow;
+            };
+            var errors = await gateway.PgBenchAsync("-n", "-c", "8", "-T", "60", "-M", protocol, "-f", script);
+
+            // A client whose statement ran just then has its end first, and pgbench leaves at that.
+            Assert.True(errors.Split('\n').Count(line => line.Contains("access was revoked.", StringComparison.Ordinal) || line.Contains("canceling statement", StringComparison.Ordinal)) == 8, errors);
+        }
+
+        File.Delete(script);
+    }
+
     [Fact]
     public async Task Progress_is_told_to_psql_and_to_Npgsql_while_they_wait()
     {

@@ -191,9 +191,14 @@ internal sealed class PostgresSession(SessionContext context, PostgresOperations
         }
 
         context.ClientTransport.EndWriting();
-        if (fault.Reason == "protocol" && upstream.IsCompleted)
+        if (fault.Message is not null)
         {
-            await context.ClientTransport.LingerAsync().ConfigureAwait(false);
+            // A client that was sending just then would lose its farewell to a reset; what it still sends is read by whoever reads now, then here.
+            await Task.WhenAny(upstream, Task.Delay(PostgresTransport.Courtesy)).ConfigureAwait(false);
+            if (upstream.IsCompleted)
+            {
+                await context.ClientTransport.LingerAsync().ConfigureAwait(false);
+            }
         }
 
         context.ClientTransport.Dispose();

@@ -6,6 +6,9 @@ namespace Countersign.Proxy.Postgres;
 /// <summary>A byte stream to a peer: a socket, or TLS over one. One read and one write may be under way at once.</summary>
 internal abstract class PostgresTransport : IDisposable
 {
+    /// <summary>How long a peer that was told why its connection ends may go on sending before it is cut off.</summary>
+    public static readonly TimeSpan Courtesy = TimeSpan.FromMilliseconds(500);
+
     /// <summary>Reads at least one byte; 0 at the end of the stream.</summary>
     public abstract ValueTask<int> ReadAsync(Memory<byte> buffer);
 
@@ -25,7 +28,7 @@ internal abstract class PostgresTransport : IDisposable
     public async Task LingerAsync()
     {
         var scrap = new byte[4096];
-        using var enough = new CancellationTokenSource(TimeSpan.FromMilliseconds(500));
+        using var enough = new CancellationTokenSource(Courtesy);
         try
         {
             for (var left = 1 << 20; left > 0;)

@@ -53,9 +53,11 @@ internal sealed class PgBench
             {
                 await process.WaitForExitAsync(_stop.Token);
                 await process.WaitForExitAsync();
+                // A client that was between two statements is shown the reason as a notice, and its next statement as one whose backend may have died.
+                var reasons = new Queue<string>(errors.Where(line => line.StartsWith("FATAL:", StringComparison.Ordinal)));
                 foreach (var error in errors.Where(line => line.StartsWith("pgbench: error", StringComparison.Ordinal)))
                 {
-                    _mishap(error);
+                    _mishap(error.EndsWith("perhaps the backend died while processing", StringComparison.Ordinal) && reasons.TryDequeue(out var reason) ? reason : error);
                 }
 
                 // Nobody there: it comes back when somebody is, and doesn't burn the machine meanwhile.
