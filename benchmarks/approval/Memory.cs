@@ -123,6 +123,8 @@ internal static class Memory
 
         public ValueTask CheckSealAsync(RequestSpec spec, string seal, CancellationToken cancellation) => ValueTask.CompletedTask;
 
+        public ValueTask CheckDocumentAsync(string hash, string? seal, CancellationToken cancellation) => ValueTask.CompletedTask;
+
         public ValueTask<Decider> DeciderAsync(RequestSpec spec, string token, bool groups, CancellationToken cancellation) => throw new NotSupportedException();
 
         public ValueTask<ExtensionGrant> ExtensionAsync(string grant, CancellationToken cancellation) => throw new NotSupportedException();
@@ -140,6 +142,8 @@ internal static class Memory
     {
         public string Seal(RequestSpec spec) => "";
 
+        public string SealDocument(string hash) => new('s', 260);
+
         public string Sign(RequestDocument document) => throw new NotSupportedException();
     }
 
@@ -148,5 +152,7 @@ internal static class Memory
         public ValueTask<bool> RunAsync(RequestDocument document, IReadOnlyList<RequestEffect> effects, CancellationToken cancellation) => new(true);
 
         public ValueTask ReportAsync(string action, RequestDocument document, Refusal refusal) => ValueTask.CompletedTask;
+
+        public ValueTask ForeignDocumentAsync(string workflow) => ValueTask.CompletedTask;
     }
 }

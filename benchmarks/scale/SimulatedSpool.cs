@@ -26,6 +26,8 @@ internal sealed class SimulatedSpool(SimulatedProxy proxy, int sessions, double 
     private DateTimeOffset _heartbeat = DateTimeOffset.UtcNow + (Minute * new Random(seed + 1).NextDouble());
     private double _due;
     private int _entries;
+    private DateTimeOffset _notBefore;
+    private int _failures;
 
     /// <summary>Entries that the recorder has acknowledged.</summary>
     public long Acknowledged { get; private set; }
@@ -50,7 +52,7 @@ internal sealed class SimulatedSpool(SimulatedProxy proxy, int sessions, double 
         {
             await Task.Delay(pause, CancellationToken.None);
             var now = DateTimeOffset.UtcNow;
-            var seconds = Math.Min((now - last).TotalSeconds, 5);
+            var seconds = Math.Min((now - last).TotalSeconds, 60);
             last = now;
             SealTouched();
             for (starts += StartsPerSecond * seconds; starts >= 1 && _recordings.Count < sessions; starts--)
@@ -75,7 +77,7 @@ internal sealed class SimulatedSpool(SimulatedProxy proxy, int sessions, double 
                 }
             }
 
-            pause = await ShipAsync(cancellation);
+            pause = await ShipAsync();
         }
     }
 
@@ -125,41 +127,38 @@ internal sealed class SimulatedSpool(SimulatedProxy proxy, int sessions, double 
         Behind++;
     }
 
-    private async Task<TimeSpan> ShipAsync(CancellationToken cancellation)
+    // One attempt at a time: sessions go on while the recorder is away.
+    private async Task<TimeSpan> ShipAsync()
     {
-        if (_entries == 0)
+        if (_entries == 0 || DateTimeOffset.UtcNow < _notBefore)
         {
             return ShipInterval;
         }
 
-        for (var wait = TimeSpan.FromMilliseconds(100); !cancellation.IsCancellationRequested; wait = wait * 2 < TimeSpan.FromSeconds(5) ? wait * 2 : TimeSpan.FromSeconds(5))
+        try
         {
-            try
+            using var content = new ReadOnlyMemoryContent(_frames.WrittenMemory);
+            content.Headers.ContentType = new MediaTypeHeaderValue("application/vnd.countersign.entries");
+            using var response = await proxy.Create(AppIds.Recorder).PostAsync(new Uri("v1/batches", UriKind.Relative), content, CancellationToken.None);
+            response.EnsureSuccessStatusCode();
+            var result = (await response.Content.ReadFromJsonAsync<BatchResult>(CancellationToken.None))!;
+            if (result.Refused.Count > 0)
             {
-                using var content = new ReadOnlyMemoryContent(_frames.WrittenMemory);
-                content.Headers.ContentType = new MediaTypeHeaderValue("application/vnd.countersign.entries");
-                using var response = await proxy.Create(AppIds.Recorder).PostAsync(new Uri("v1/batches", UriKind.Relative), content, CancellationToken.None);
-                response.EnsureSuccessStatusCode();
-                var result = (await response.Content.ReadFromJsonAsync<BatchResult>(CancellationToken.None))!;
-                if (result.Refused.Count > 0)
-                {
-                    throw new InvalidOperationException("the recorder refuses: " + result.Refused.Values.First());
-                }
+                throw new InvalidOperationException("the recorder refuses: " + result.Refused.Values.First());
+            }
 
-                Acknowledged += _entries;
-                Behind -= _entries;
-                var gather = TimeSpan.FromMilliseconds(Math.Clamp(result.GatherMilliseconds, 0, 5000));
-                (_entries, var pause) = (0, gather > ShipInterval ? gather : ShipInterval);
-                _frames.ResetWrittenCount();
-                return pause;
-            }
-            catch (Exception error) when (error is HttpRequestException or OperationCanceledException)
-            {
-                await Task.Delay(wait, CancellationToken.None);
-            }
+            Acknowledged += _entries;
+            Behind -= _entries;
+            var gather = TimeSpan.FromMilliseconds(Math.Clamp(result.GatherMilliseconds, 0, 5000));
+            _frames.ResetWrittenCount();
+            (_entries, _failures) = (0, 0);
+            return gather > ShipInterval ? gather : ShipInterval;
         }
-
-        return ShipInterval;
+        catch (Exception error) when (error is HttpRequestException or OperationCanceledException)
+        {
+            _notBefore = DateTimeOffset.UtcNow + TimeSpan.FromMilliseconds(Math.Min(5000, 100 << Math.Min(_failures++, 6)));
+            return ShipInterval;
+        }
     }
 
     private sealed class Recording(string id)

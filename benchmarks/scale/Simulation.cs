@@ -302,9 +302,9 @@ internal sealed class Simulation(Load load) : IAsyncDisposable
         }
 
         var took = TimeProvider.System.GetElapsedTime(began).TotalSeconds;
-        var peak = _traffic.Peak;
         var before = Cpu();
         await Task.Delay(TimeSpan.FromSeconds(4));
+        var peak = _traffic.Peak;
         Part($"{service} is away for 10 s and comes back");
         Say(service == AppIds.Recorder
             ? (FormattableString)$"{behind} entries wait at the proxies; {took:0.0} s after the start they are acknowledged. {_plane.Use(service).Resident:0} MB resident, at most {_plane.Use(service).Largest:0}."

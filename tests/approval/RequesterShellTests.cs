@@ -144,6 +144,10 @@ public sealed class RequesterShellTests
 
         public ValueTask CheckSealAsync(RequestSpec spec, string seal, CancellationToken cancellation) => throw new NotSupportedException();
 
+        public ValueTask CheckDocumentAsync(string hash, string? seal, CancellationToken cancellation) => ValueTask.CompletedTask;
+
+        public string SealDocument(string hash) => "written";
+
         public string Seal(RequestSpec spec) => "sealed";
 
         public string Sign(RequestDocument document) => throw new NotSupportedException();

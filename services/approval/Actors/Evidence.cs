@@ -50,6 +50,12 @@ public interface IEvidence
     /// <summary>Makes sure that approval itself has sealed a spec.</summary>
     ValueTask CheckSealAsync(RequestSpec spec, string seal, CancellationToken cancellation);
 
+    /// <summary>Makes sure that approval itself has written a document.</summary>
+    /// <param name="hash">See <see cref="SealedHost{TDocument}"/>.</param>
+    /// <param name="seal">Seal of the document; null where it has none.</param>
+    /// <param name="cancellation">Ends the wait.</param>
+    ValueTask CheckDocumentAsync(string hash, string? seal, CancellationToken cancellation);
+
     /// <summary>The session of a session assertion.</summary>
     ValueTask<SessionEvidence> SessionAsync(string assertion, CancellationToken cancellation);
 }
@@ -75,9 +81,13 @@ public sealed class EvidenceRejectedException : Exception
     }
 }
 
-/// <summary>Signs with approval's key: the grant of a request that has just become approved, and what is to be opened.</summary>
+/// <summary>Signs with approval's key: the grant of a request that has just become approved, what is to be opened, and what is written down.</summary>
 public interface IGrantSigner
 {
+    /// <summary>Compact JWS over the hash of a document.</summary>
+    string SealDocument(string hash);
+
+
     /// <summary>Compact JWS over <see cref="SpecHash"/>.</summary>
     string Seal(RequestSpec spec);
 

@@ -37,6 +37,10 @@ public interface IRefusalReports
     /// <param name="document">The request that was refused something.</param>
     /// <param name="refusal">Why.</param>
     ValueTask ReportAsync(string action, RequestDocument document, Refusal refusal);
+
+    /// <summary>Makes an audit event of a document that approval did not write.</summary>
+    /// <param name="workflow">Id of the request or requester whose it should be.</param>
+    ValueTask ForeignDocumentAsync(string workflow);
 }
 
 /// <summary>One request behind one envelope method: verifies the evidence of a message, makes a command of it, runs it. A grain or actor only hosts it.</summary>
@@ -46,11 +50,12 @@ public sealed class RequestShell
     private readonly WorkflowRunner<RequestDocument, RequestCommand, RequestEffect> _runner;
 
     /// <summary>A shell over a host.</summary>
-    public RequestShell(IRunnerHost<RequestDocument> host, RequestParts parts)
+    public RequestShell(string request, IRunnerHost<RequestDocument> host, RequestParts parts)
     {
         ArgumentNullException.ThrowIfNull(parts);
         _parts = parts;
-        _runner = new(new RequestWorkflow(parts.ReviewWithin), host, new Extending(parts), new Wake(), parts.Clock, Complete);
+        var store = new SealedHost<RequestDocument>(WorkflowTypes.Request, request, host, parts);
+        _runner = new(new RequestWorkflow(parts.ReviewWithin), store, new Extending(parts), new Wake(), parts.Clock, Complete);
     }
 
     /// <summary>Whether <see cref="TidyAsync"/> has something to do.</summary>

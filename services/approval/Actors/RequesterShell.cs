@@ -29,7 +29,7 @@ public sealed class RequesterShell
         _clock = parts.Clock;
         _open = parts.Open;
         _most = limits.MaxPending;
-        _runner = new(new RequesterWorkflow(limits), host, new Opening(parts), new Nudge(), parts.Clock);
+        _runner = new(new RequesterWorkflow(limits), new SealedHost<RequesterDocument>(WorkflowTypes.Requester, person, host, parts), new Opening(parts), new Nudge(), parts.Clock);
     }
 
     /// <summary>Whether <see cref="TidyAsync"/> has something to do.</summary>

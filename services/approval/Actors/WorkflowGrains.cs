@@ -35,7 +35,7 @@ internal sealed class RequestGrain(
 
     private string Id => this.GetPrimaryKeyString();
 
-    private RequestShell Shell => _shell ??= new RequestShell(this, parts);
+    private RequestShell Shell => _shell ??= new RequestShell(Id, this, parts);
 
     public async Task<byte[]> HandleAsync(byte[] message)
     {

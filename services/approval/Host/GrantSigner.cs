@@ -12,8 +12,11 @@ namespace Countersign.Approval.Host;
 internal sealed class GrantSigner(GrantKeys keys) : IGrantSigner
 {
     public const string SealType = "cs-open+jwt";
+    public const string DocumentType = "cs-document+jwt";
 
     public string Sign(RequestDocument document) => keys.Sign(TokenTypes.Grant, Claims(document));
+
+    public string SealDocument(string hash) => keys.Sign(DocumentType, new DocumentClaims(AppIds.Approval, hash));
 
     public string Seal(RequestSpec spec) => keys.Sign(SealType, new SealClaims(AppIds.Approval, SpecHash.Compute(spec)));
 
@@ -57,6 +60,11 @@ internal sealed class GrantSigner(GrantKeys keys) : IGrantSigner
 /// <param name="Issuer">Always <c>approval</c>.</param>
 /// <param name="Hash">See <see cref="SpecHash"/>.</param>
 internal sealed record SealClaims([property: JsonPropertyName("iss")] string Issuer, [property: JsonPropertyName("spec")] string Hash);
+
+/// <summary>Claims of the seal over a document; approval makes and verifies it.</summary>
+/// <param name="Issuer">Always <c>approval</c>.</param>
+/// <param name="Hash">See <see cref="SealedHost{TDocument}"/>.</param>
+internal sealed record DocumentClaims([property: JsonPropertyName("iss")] string Issuer, [property: JsonPropertyName("document")] string Hash);
 
 /// <summary>Makes the grant keys known at start, and replaces the current one when it is old.</summary>
 internal sealed partial class GrantKeyRotation(

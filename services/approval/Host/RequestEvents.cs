@@ -15,6 +15,7 @@ internal sealed partial class RequestEvents(
 {
     internal const string Changed = "countersign.request.changed";
     private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
+    private static readonly Dictionary<string, string> HighSeverity = new() { ["severity"] = "high" };
 
     public async ValueTask<bool> RunAsync(RequestDocument document, IReadOnlyList<RequestEffect> effects, CancellationToken cancellation)
     {
@@ -75,6 +76,13 @@ internal sealed partial class RequestEvents(
     public ValueTask ReportAsync(string action, RequestDocument document, Refusal refusal) =>
         RefusedAsync(action, document.Spec.Requester.Person, document.Spec.Requester.Name, document.Spec.Id, refusal.Code);
 
+    /// <inheritdoc/>
+    public ValueTask ForeignDocumentAsync(string workflow)
+    {
+        LogForeign(workflow);
+        return RefusedAsync("request.document-refused", "", "", workflow, "not-sealed", HighSeverity, source: "state store");
+    }
+
     /// <summary>What somebody must look at soon is of high severity.</summary>
     private static string Severity(string action) => action is "request.break-glass" or "request.review-overdue" ? "high" : "informational";
 
@@ -105,4 +113,7 @@ internal sealed partial class RequestEvents(
 
     [LoggerMessage(2521, LogLevel.Warning, "Events about {Request} could not be published")]
     private partial void LogNotPublished(Exception error, string request);
+
+    [LoggerMessage(2522, LogLevel.Critical, "What the state store has of {Workflow} was not written by approval; nothing is done with it. Somebody else can write the store")]
+    private partial void LogForeign(string workflow);
 }

@@ -135,22 +135,11 @@ internal sealed class TokenEvidence(ITrustedKeys trusted, Directory directory, T
         }
     }
 
-    public async ValueTask CheckSealAsync(RequestSpec spec, string seal, CancellationToken cancellation)
-    {
-        try
-        {
-            var claims = await (await trusted.GetAsync(AppIds.Approval, cancellation))
-                .VerifyAsync<SealClaims>(seal, GrantSigner.SealType, AppIds.Approval, null, clock.GetUtcNow(), requireExpiry: false);
-            if (claims.Hash != SpecHash.Compute(spec))
-            {
-                throw new EvidenceRejectedException("the seal is of something else");
-            }
-        }
-        catch (TokenRejectedException error)
-        {
-            throw new EvidenceRejectedException(error.Message, error);
-        }
-    }
+    public async ValueTask CheckSealAsync(RequestSpec spec, string seal, CancellationToken cancellation) =>
+        CheckHash((await SealedAsync<SealClaims>(GrantSigner.SealType, seal, cancellation)).Hash, SpecHash.Compute(spec));
+
+    public async ValueTask CheckDocumentAsync(string hash, string? seal, CancellationToken cancellation) =>
+        CheckHash((await SealedAsync<DocumentClaims>(GrantSigner.DocumentType, seal ?? throw new EvidenceRejectedException("it has no seal"), cancellation)).Hash, hash);
 
     public async ValueTask<SessionEvidence> SessionAsync(string assertion, CancellationToken cancellation)
     {
@@ -214,6 +203,26 @@ internal sealed class TokenEvidence(ITrustedKeys trusted, Directory directory, T
         {
             var keys = await trusted.GetAsync(AppIds.Identity, cancellation);
             return await keys.VerifyAsync<TClaims>(token, type, AppIds.Identity, audience, clock.GetUtcNow());
+        }
+        catch (TokenRejectedException error)
+        {
+            throw new EvidenceRejectedException(error.Message, error);
+        }
+    }
+
+    private static void CheckHash(string said, string hash)
+    {
+        if (said != hash)
+        {
+            throw new EvidenceRejectedException("the seal is of something else");
+        }
+    }
+
+    private async ValueTask<TClaims> SealedAsync<TClaims>(string type, string seal, CancellationToken cancellation)
+    {
+        try
+        {
+            return await (await trusted.GetAsync(AppIds.Approval, cancellation)).VerifyAsync<TClaims>(seal, type, AppIds.Approval, null, clock.GetUtcNow(), requireExpiry: false);
         }
         catch (TokenRejectedException error)
         {

@@ -73,7 +73,7 @@ public sealed record RequestEffect(
     long Version, WorkflowState State, string Action, string Person, string Name, DateTimeOffset At, string Comment) : IEffect;
 
 /// <summary>Everything that is known of one request: the one document that is persisted (docs/formats/approval-request.md).</summary>
-public sealed record RequestDocument : IWorkflowDocument<RequestDocument, RequestEffect>
+public sealed record RequestDocument : IWorkflowDocument<RequestDocument, RequestEffect>, ISealedDocument<RequestDocument>
 {
     /// <summary>How many command ids are remembered.</summary>
     public const int MaxSeen = 64;
@@ -120,6 +120,8 @@ public sealed record RequestDocument : IWorkflowDocument<RequestDocument, Reques
     public IReadOnlyList<string> Seen { get; init; } = [];
     /// <inheritdoc/>
     public IReadOnlyList<RequestEffect> Outbox { get; init; } = [];
+    /// <inheritdoc/>
+    public string? Seal { get; init; }
 
     /// <summary>Whether the state is one that time doesn't end.</summary>
     [JsonIgnore]
@@ -157,4 +159,7 @@ public sealed record RequestDocument : IWorkflowDocument<RequestDocument, Reques
 
     /// <inheritdoc/>
     public RequestDocument WithOutbox(IReadOnlyList<RequestEffect> outbox) => this with { Outbox = outbox };
+
+    /// <inheritdoc/>
+    public RequestDocument WithSeal(string? seal) => this with { Seal = seal };
 }

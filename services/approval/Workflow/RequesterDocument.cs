@@ -21,7 +21,7 @@ public sealed record RequesterDenial(string Key, DateTimeOffset At)
 public sealed record OpenEffect(long Version, RequestSpec Spec) : IEffect;
 
 /// <summary>What is known of one person as requester. One document a person, so that what two clients ask at once is seen by one actor.</summary>
-public sealed record RequesterDocument : IWorkflowDocument<RequesterDocument, OpenEffect>
+public sealed record RequesterDocument : IWorkflowDocument<RequesterDocument, OpenEffect>, ISealedDocument<RequesterDocument>
 {
     /// <summary>Version of the format.</summary>
     public int Format { get; init; } = 1;
@@ -35,6 +35,8 @@ public sealed record RequesterDocument : IWorkflowDocument<RequesterDocument, Op
     public IReadOnlyList<RequesterDenial> Denials { get; init; } = [];
     /// <inheritdoc/>
     public IReadOnlyList<OpenEffect> Outbox { get; init; } = [];
+    /// <inheritdoc/>
+    public string? Seal { get; init; }
 
     /// <inheritdoc/>
     [JsonIgnore]
@@ -42,6 +44,9 @@ public sealed record RequesterDocument : IWorkflowDocument<RequesterDocument, Op
 
     /// <inheritdoc/>
     public RequesterDocument WithOutbox(IReadOnlyList<OpenEffect> outbox) => this with { Outbox = outbox };
+
+    /// <inheritdoc/>
+    public RequesterDocument WithSeal(string? seal) => this with { Seal = seal };
 }
 
 /// <summary>How a request that was made earlier stands now.</summary>

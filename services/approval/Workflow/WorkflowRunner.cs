@@ -30,6 +30,16 @@ public interface IWorkflowDocument<TDocument, TEffect>
     TDocument WithOutbox(IReadOnlyList<TEffect> outbox);
 }
 
+/// <summary>A document that says who wrote it.</summary>
+public interface ISealedDocument<TDocument>
+    where TDocument : class
+{
+    /// <summary>Signature over everything else in it; null where it has not been saved.</summary>
+    string? Seal { get; }
+    /// <summary>The same with another seal.</summary>
+    TDocument WithSeal(string? seal);
+}
+
 /// <summary>A document as it was read.</summary>
 public sealed record Stored<TDocument>(TDocument Document, string ETag);
 

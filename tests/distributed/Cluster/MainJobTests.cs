@@ -1,5 +1,7 @@
 using System.Net.Http.Json;
 using System.Text.Json;
+using System.Text.Json.Nodes;
+using Countersign.Approval.Workflow;
 using Countersign.Distributed.Tests.Double;
 using Countersign.Fakes.Cluster;
 using Countersign.Fakes.Postgres;
@@ -110,24 +112,10 @@ public sealed class MainJobTests(WorkingCluster cluster) : IClassFixture<Working
     [Fact]
     public async Task What_is_held_at_a_proxy_runs_once_somebody_else_has_approved_it_and_is_recorded()
     {
-        // The proxy hears of the bundle by an event, or asks for it.
-        await Until.TrueAsync(
-            async () =>
-            {
-                try
-                {
-                    return (await cluster.PsqlAsync("proxy-1", "select id, customer from orders where id = 1")).Contains("1|***", StringComparison.Ordinal);
-                }
-                catch (InvalidOperationException)
-                {
-                    return false;
-                }
-            },
-            60);
+        await BundleAsync();
         const string Delete = "delete from orders where id = 1";
         var running = cluster.PsqlAsync("proxy-1", Delete);
-        JsonElement waiting = default;
-        await Until.TrueAsync(async () => (await cluster.Bob.GoodAsync(HttpMethod.Get, "approval/v1/requests?filter=to-decide")) is var list && list.GetArrayLength() == 1 && (waiting = list[0]).ValueKind == JsonValueKind.Object, 60);
+        var waiting = await WaitingAsync();
         var request = waiting.GetProperty("id").GetString()!;
         Assert.Equal(Delete, waiting.GetProperty("operations")[0].GetProperty("text").GetString());
         var digest = new { digest = waiting.GetProperty("digest").GetString(), comment = "" };
@@ -140,5 +128,86 @@ public sealed class MainJobTests(WorkingCluster cluster) : IClassFixture<Working
             async () => (await cluster.Bob.GoodAsync(HttpMethod.Get, $"recorder/v1/operations?text={Uri.EscapeDataString(Delete)}")).EnumerateArray().Any(each =>
                 each.GetProperty("decision").GetString() == "approved" && each.GetProperty("outcome").GetString() == "ok" && each.GetProperty("approvers")[0].GetProperty("person").GetString() == cluster.Bob.Id),
             60);
+    }
+
+    /// <summary>Who can write the state store writes what it likes; the workflow reads what approval has sealed.</summary>
+    [Trait("group", "attacks")]
+    [Fact]
+    public async Task A_decision_that_somebody_wrote_into_the_state_store_is_none()
+    {
+        await BundleAsync();
+        const string Delete = "delete from orders where id = 2";
+        var request = await AskAheadAsync(Delete);
+        var (plane, key) = (cluster.Cluster.Plane, KeyOf(request));
+        var before = plane.PeekState(key)!;
+        var forged = JsonNode.Parse(before)!;
+        forged["state"] = JsonSerializer.SerializeToNode(WorkflowState.Approved, WorkflowJson.Options);
+        forged["approvedAt"] = forged["createdAt"]!.DeepClone();
+        forged["version"] = 2;
+        forged["votes"] = JsonSerializer.SerializeToNode(
+            new[] { new Vote(cluster.Bob.Id, "bob@example.com", [cluster.Bob.Id], ["dba"], true, DateTimeOffset.UtcNow, "") }, WorkflowJson.Options);
+        var unsealed = forged.DeepClone();
+        unsealed.AsObject().Remove("seal");
+        foreach (var document in new[] { forged, unsealed })
+        {
+            plane.TamperState(key, JsonSerializer.SerializeToUtf8Bytes(document));
+            Assert.Equal(System.Net.HttpStatusCode.ServiceUnavailable, (await cluster.Alice.CallAsync(HttpMethod.Get, $"approval/v1/requests/{request}")).Status);
+            Assert.Contains("Nothing can be asked for now", await cluster.PsqlAsync("proxy-1", Delete), StringComparison.Ordinal);
+            Assert.Equal(System.Net.HttpStatusCode.ServiceUnavailable, (await cluster.Bob.CallAsync(HttpMethod.Post, $"approval/v1/requests/{request}/approve", new { digest = "", comment = "" })).Status);
+        }
+
+        await Until.TrueAsync(() => cluster.Cluster["approval"].Tail(10_000).Any(line => line.Contains(request, StringComparison.Ordinal) && line.Contains("was not written by approval", StringComparison.Ordinal)));
+        Assert.Equal("1", await cluster.TruthAsync("select count(*) from orders where id = 2"));
+
+        // As it was, it goes on.
+        plane.TamperState(key, before);
+        await cluster.Bob.ApproveAsync(request);
+        Assert.Contains("DELETE 1", await cluster.PsqlAsync("proxy-1", Delete), StringComparison.Ordinal);
+    }
+
+    [Trait("group", "attacks")]
+    [Fact]
+    public async Task An_approval_that_was_set_back_in_the_state_store_runs_no_second_time()
+    {
+        await BundleAsync();
+        const string Delete = "delete from orders where id = 3";
+        var request = await AskAheadAsync(Delete);
+        await cluster.Bob.ApproveAsync(request);
+        var approved = cluster.Cluster.Plane.PeekState(KeyOf(request))!;
+        Assert.Contains("DELETE 1", await cluster.PsqlAsync("proxy-1", Delete), StringComparison.Ordinal);
+        await cluster.TruthAsync("insert into orders values (3, 'again')");
+
+        cluster.Cluster.Plane.TamperState(KeyOf(request), approved);
+        Assert.Equal("approved", (await cluster.Alice.GoodAsync(HttpMethod.Get, $"approval/v1/requests/{request}")).GetProperty("state").GetString());
+        Assert.Contains("was used here before", await cluster.PsqlAsync("proxy-1", Delete), StringComparison.Ordinal);
+        Assert.Equal("1", await cluster.TruthAsync("select count(*) from orders where id = 3"));
+    }
+
+    private async Task<string> AskAheadAsync(string text) =>
+        (await cluster.Alice.GoodAsync(HttpMethod.Post, "proxy/v1/requests", new { connection = "orders", text, reason = "tests" })).GetProperty("request").GetProperty("id").GetString()!;
+
+    private static string KeyOf(string request) => $"approval||requests/{request}";
+
+    /// <summary>The proxy hears of the bundle by an event, or asks for it.</summary>
+    private Task BundleAsync() => Until.TrueAsync(
+        async () =>
+        {
+            try
+            {
+                return (await cluster.PsqlAsync("proxy-1", "select id, customer from orders where id = 9")).Contains("9|***", StringComparison.Ordinal);
+            }
+            catch (InvalidOperationException)
+            {
+                return false;
+            }
+        },
+        60);
+
+    /// <summary>The one request that bob can decide.</summary>
+    private async Task<JsonElement> WaitingAsync()
+    {
+        JsonElement waiting = default;
+        await Until.TrueAsync(async () => (await cluster.Bob.GoodAsync(HttpMethod.Get, "approval/v1/requests?filter=to-decide")) is var list && list.GetArrayLength() == 1 && (waiting = list[0]).ValueKind == JsonValueKind.Object, 60);
+        return waiting;
     }
 }

@@ -107,6 +107,39 @@ public sealed class ActorOutageTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task What_approval_did_not_write_for_a_workflow_is_not_acted_on()
+    {
+        var first = Good(await _runtime.AskAsync(Spec("apr_a")));
+        Good(await _runtime.AskAsync(Spec("apr_b", "b")));
+        Good(await _runtime.SendAsync("apr_a", new DecideMessage(true, first.Spec.Digest, "", "bob")));
+        await Until.TrueAsync(() => _fleet.Plane.PeekState("approval||requests/apr_a") is { } tidied && System.Text.Json.Nodes.JsonNode.Parse(tidied)!["outbox"]!.AsArray().Count == 0);
+        var (approved, pending) = (_fleet.Plane.PeekState("approval||requests/apr_a")!, _fleet.Plane.PeekState("approval||requests/apr_b")!);
+        var reporting = _world.Told.Reported;
+
+        // Good, of another request.
+        _fleet.Plane.TamperState("approval||requests/apr_b", approved);
+        Assert.Equal(RefusalCodes.Unavailable, (await _runtime.SendAsync("apr_b", new ReadMessage())).Refusal?.Code);
+        Assert.Contains("foreign apr_b", reporting);
+        _fleet.Plane.TamperState("approval||requests/apr_b", pending);
+        Assert.Equal(WorkflowState.Pending, Good(await _runtime.SendAsync("apr_b", new ReadMessage())).State);
+
+        // However a store formats it, it is the same one; with another word in it, it is not.
+        var node = System.Text.Json.Nodes.JsonNode.Parse(pending)!;
+        _fleet.Plane.TamperState("approval||requests/apr_b", System.Text.Encoding.UTF8.GetBytes(node.ToJsonString(new System.Text.Json.JsonSerializerOptions { WriteIndented = true })));
+        Assert.Equal(WorkflowState.Pending, Good(await _runtime.SendAsync("apr_b", new ReadMessage())).State);
+        node["spec"]!["timeout"] = "30.00:00:00";
+        _fleet.Plane.TamperState("approval||requests/apr_b", System.Text.Encoding.UTF8.GetBytes(node.ToJsonString()));
+        Assert.Equal(RefusalCodes.Unavailable, (await _runtime.SendAsync("apr_b", new ReadMessage())).Refusal?.Code);
+
+        // A requester's document could open requests that nobody asked for.
+        var requester = System.Text.Json.Nodes.JsonNode.Parse(_fleet.Plane.PeekState("approval||requesters/alice")!)!;
+        requester["entries"] = new System.Text.Json.Nodes.JsonArray();
+        _fleet.Plane.TamperState("approval||requesters/alice", System.Text.Encoding.UTF8.GetBytes(requester.ToJsonString()));
+        Assert.Equal(RefusalCodes.Unavailable, (await _runtime.AskAsync(Spec("apr_c", "c"))).Refusal?.Code);
+        Assert.Contains("foreign alice", reporting);
+    }
+
+    [Fact]
     public async Task What_is_over_and_old_leaves_the_actors_state_and_the_copies()
     {
         var sweeper = _runtime.Services.GetRequiredService<RequestSweeper>();

@@ -103,6 +103,10 @@ public sealed class ScriptedEvidence(TimeProvider clock) : IEvidence
         seal == ScriptedSigner.SealOf(spec) ? ValueTask.CompletedTask : throw new EvidenceRejectedException("not sealed by approval");
 
     /// <inheritdoc/>
+    public ValueTask CheckDocumentAsync(string hash, string? seal, CancellationToken cancellation) =>
+        seal == ScriptedSigner.SealOf(hash) ? ValueTask.CompletedTask : throw new EvidenceRejectedException("not written by approval");
+
+    /// <inheritdoc/>
     public ValueTask<SessionEvidence> SessionAsync(string assertion, CancellationToken cancellation)
     {
         var person = Person(assertion, Session);
@@ -147,6 +151,12 @@ public sealed class ScriptedSigner : IGrantSigner
 
     /// <inheritdoc/>
     public string Seal(RequestSpec spec) => SealOf(spec);
+
+    /// <inheritdoc/>
+    public string SealDocument(string hash) => SealOf(hash);
+
+    /// <summary>The seal of a document.</summary>
+    public static string SealOf(string hash) => "written:" + hash;
 
     /// <summary>The seal of a spec.</summary>
     public static string SealOf(RequestSpec spec) => "sealed:" + SpecHash.Compute(spec);
@@ -201,6 +211,13 @@ public sealed class EffectLog : IEffects<RequestDocument, RequestEffect>, IRefus
     {
         ArgumentNullException.ThrowIfNull(refusal);
         Reported.Enqueue($"{action} {refusal.Code}");
+        return ValueTask.CompletedTask;
+    }
+
+    /// <inheritdoc/>
+    public ValueTask ForeignDocumentAsync(string workflow)
+    {
+        Reported.Enqueue($"foreign {workflow}");
         return ValueTask.CompletedTask;
     }
 

@@ -51,7 +51,7 @@ public sealed class InMemoryRuntime(ContractWorld world, WorkflowSettings settin
     private RequestParts Parts => new(world.Evidence, world.Signer, world.Told, world.Clock, this, world.Told, settings.ReviewWithin);
 
     private Workflow Of(string type, string id) => _running.GetOrAdd((type, id), _ => new Workflow(type == WorkflowTypes.Request
-        ? new Shell(new RequestShell(new Host<RequestDocument>(this, type, id), Parts))
+        ? new Shell(new RequestShell(id, new Host<RequestDocument>(this, type, id), Parts))
         : new Shell(new RequesterShell(id, new Host<RequesterDocument>(this, type, id), Parts, settings.Limits))));
 
     private async Task WakeAsync(CancellationToken stopping)

@@ -80,7 +80,7 @@ internal sealed class RequestActor : Actor, IWorkflowActor, IRemindable, IRunner
         : base(host)
     {
         (_store, _index, _mirror, _desk, _clock) = (store, index, mirror, desk, parts.Clock);
-        _shell = new RequestShell(this, parts with { Effects = mirror.Before(parts.Effects) });
+        _shell = new RequestShell(Id.GetId(), this, parts with { Effects = mirror.Before(parts.Effects) });
     }
 
     private string Name => Id.GetId();

@@ -20,6 +20,7 @@ internal sealed class HttpApprovals(
     private const int RedeemAttempts = 3;
 
     private readonly ConcurrentDictionary<string, TaskCompletionSource> _waiting = new(StringComparer.Ordinal);
+    private readonly UsedGrants _used = new(clock);
 
     public async ValueTask<CreateRequestResult> RequestAsync(CreateRequest request, CancellationToken cancellation)
     {
@@ -128,8 +129,12 @@ internal sealed class HttpApprovals(
     }
 
     public async ValueTask<RedeemedGrant> RedeemAsync(
-        string request, RedeemRequest redeem, RedemptionExpectation expected, CancellationToken cancellation) =>
-        GrantVerifier.Verify(await ClaimsAsync(request, redeem, cancellation).ConfigureAwait(false), request, redeem, expected, clock.GetUtcNow());
+        string request, RedeemRequest redeem, RedemptionExpectation expected, CancellationToken cancellation)
+    {
+        var grant = GrantVerifier.Verify(await ClaimsAsync(request, redeem, cancellation).ConfigureAwait(false), request, redeem, expected, clock.GetUtcNow());
+        _used.Add(request, redeem.Index, redeem.RedemptionId, DateTimeOffset.FromUnixTimeSeconds(grant.Claims.ExpiresAt));
+        return grant;
+    }
 
     public async ValueTask<OpenWindow> OpenWindowAsync(
         string request, RedeemRequest redeem, RedemptionExpectation expected, CancellationToken cancellation) =>
