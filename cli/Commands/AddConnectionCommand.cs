@@ -1,5 +1,8 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
 using Countersign.Cli.Output;
 using Countersign.Cli.Server;
 using Countersign.Policy.Contracts;
@@ -9,7 +12,7 @@ namespace Countersign.Cli.Commands;
 
 /// <summary>
 /// connections add: registers a target. Its credential is sealed here to the proxy group's key and leaves this process only so (I7); bound to name, address, port and TLS
-/// trust, so that it opens for nothing else.
+/// trust, so that it opens for nothing else. Or it isn't here at all, but in the secret store of the proxies.
 /// </summary>
 internal static class AddConnectionCommand
 {
@@ -22,9 +25,10 @@ internal static class AddConnectionCommand
         var host = new Option<string>("--host") { Description = "Host name or address of the target.", Required = true, HelpName = "HOST" };
         var port = new Option<int>("--port") { Description = "TCP port (default 5432).", HelpName = "PORT", DefaultValueFactory = _ => 5432 };
         var database = new Option<string>("--database", "-d") { Description = "Database where the client names none.", Required = true, HelpName = "D" };
-        var user = new Option<string>("--user") { Description = "Role at the target.", Required = true, HelpName = "ROLE" };
+        var user = new Option<string?>("--user") { Description = "Role at the target; its credential is sealed and goes along.", HelpName = "ROLE" };
         var passwordStdin = new Option<bool>("--password-stdin") { Description = "Read the role's password from the first line of stdin." };
         var noPassword = new Option<bool>("--no-password") { Description = "The role needs none (a target on loopback with trust)." };
+        var store = new Option<bool>("--credential-store") { Description = "The proxies read role and password from their secret store, for each session; nothing of them is asked for here." };
         var label = new Option<string[]>("--label") { Description = "Label that policies match on; may be repeated.", HelpName = "K=V" };
         var tls = new Option<string>("--tls") { Description = "verify-full (default), or disable, for loopback only.", HelpName = "MODE", DefaultValueFactory = _ => "verify-full" };
         tls.AcceptOnlyFromAmong("verify-full", "disable");
@@ -47,11 +51,56 @@ internal static class AddConnectionCommand
                 Labels = Labels(invocation.Get(label) ?? []),
                 ProxyGroup = invocation.Get(group)!,
             };
-            var credential = new TargetCredential(
-                invocation.Get(user)!, await PasswordAsync(invocation, invocation.Get(passwordStdin), invocation.Get(noPassword)));
-            var ask = new PolicyChangeRequest { Connections = [await SealAsync(invocation, connection, credential)], Reason = invocation.Get(reason) ?? "" };
-            return await Changes.AskAsync(invocation, ask, invocation.Get(wait), invocation.Get(timeout));
-        }, name, host, port, database, user, passwordStdin, noPassword, label, tls, certificates, group, reason, wait, timeout);
+            if (invocation.Get(store))
+            {
+                if (invocation.Get(user) is not null || invocation.Get(passwordStdin) || invocation.Get(noPassword))
+                {
+                    throw CliException.Usage("With --credential-store, role and password are in the store.", "Leave --user, --password-stdin and --no-password out.");
+                }
+
+                connection = connection with { CredentialFrom = CredentialProviders.SecretStore };
+            }
+            else
+            {
+                var role = invocation.Get(user) is { Length: > 0 } given ? given : throw CliException.Usage("The role at the target is missing.", "Say --user, or --credential-store.");
+                var password = await PasswordAsync(invocation, invocation.Get(passwordStdin), invocation.Get(noPassword));
+                connection = await SealAsync(invocation, connection, new TargetCredential(role, password));
+            }
+
+            var code = await Changes.AskAsync(
+                invocation, new PolicyChangeRequest { Connections = [connection], Reason = invocation.Get(reason) ?? "" }, invocation.Get(wait), invocation.Get(timeout));
+            if (connection.CredentialFrom is not null && !invocation.Output.IsJson)
+            {
+                ShowSecret(invocation.Output, connection);
+            }
+
+            return code;
+        }, name, host, port, database, user, passwordStdin, noPassword, store, label, tls, certificates, group, reason, wait, timeout);
+    }
+
+    /// <summary>What must stand in the store: the proxies take a secret for exactly this target.</summary>
+    private static void ShowSecret(CliOutput output, Connection connection)
+    {
+        var secret = new Dictionary<string, string>
+        {
+            ["user"] = "ROLE",
+            ["password"] = "PASSWORD",
+            ["host"] = connection.Host,
+            ["port"] = connection.Port.ToString(CultureInfo.InvariantCulture),
+        };
+        if (connection.Tls != "verify-full")
+        {
+            secret["tls"] = connection.Tls;
+        }
+
+        if (connection.TrustedCertificates is { } pem)
+        {
+            secret["trust"] = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(pem)));
+        }
+
+        output.Line();
+        output.Line($"The proxies look in their secret store for '{connection.Name}'. With role and password put in, it must be:");
+        output.Line(JsonSerializer.Serialize(secret));
     }
 
     private static async Task<Connection> SealAsync(Invocation invocation, Connection connection, TargetCredential credential)

@@ -39,6 +39,9 @@ public sealed class DaprOptions
     /// <summary>Secret store.</summary>
     public string SecretStore { get; set; } = "secrets";
 
+    /// <summary>Secret store of target credentials, which the sidecars of proxies have and no other.</summary>
+    public string TargetSecretStore { get; set; } = "target-credentials";
+
     /// <summary>Configuration store that a few settings may come from where the process was started without them (<see cref="DaprConfiguration"/>); empty for none.</summary>
     public string ConfigurationStore { get; set; } = "";
 
@@ -99,7 +102,7 @@ public sealed class DaprOptions
             yield return $"{Section}:{nameof(AppToken)}: must differ from {nameof(ApiToken)}";
         }
 
-        foreach (var (name, value) in new[] { (nameof(PubSub), PubSub), (nameof(News), News), (nameof(StateStore), StateStore), (nameof(SecretStore), SecretStore) })
+        foreach (var (name, value) in new[] { (nameof(PubSub), PubSub), (nameof(News), News), (nameof(StateStore), StateStore), (nameof(SecretStore), SecretStore), (nameof(TargetSecretStore), TargetSecretStore) })
         {
             if (value.Length == 0)
             {

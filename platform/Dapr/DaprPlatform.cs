@@ -71,6 +71,11 @@ public static class DaprPlatform
             new SqliteStateStore(Path.Combine(provider.GetRequiredService<EmbeddedData>().State, appId + ".db")));
         services.AddKeyedSingleton<IDocumentStore>(appId, (provider, _) => new DaprDocumentStore(provider.GetRequiredService<DaprClient>(), options));
         services.AddKeyedSingleton<ISecrets>(appId, (provider, _) => new DaprSecrets(provider.GetRequiredService<DaprClient>(), options));
+        if (appId == AppIds.Proxy)
+        {
+            services.AddKeyedSingleton<ITargetSecrets>(appId, (provider, _) => new DaprTargetSecrets(provider.GetRequiredService<DaprClient>(), options));
+        }
+
         services.AddKeyedSingleton<IServiceClients>(appId, (provider, _) =>
             new InvocationClients(appId, provider.GetRequiredService<IHttpClientFactory>(), builder.Configuration, options));
         foreach (var receiver in All)

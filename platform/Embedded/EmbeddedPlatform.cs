@@ -38,6 +38,11 @@ public static class EmbeddedPlatform
                 new SqliteStateStore(Path.Combine(provider.GetRequiredService<EmbeddedData>().State, appId + ".db")));
             services.TryAddKeyedSingleton<IDocumentStore>(appId, (provider, _) => provider.GetRequiredKeyedService<IStateStore>(appId));
             services.TryAddKeyedSingleton<ISecrets>(appId, (provider, _) => new FileSecrets(provider.GetRequiredService<EmbeddedData>().Secrets));
+            if (appId == AppIds.Proxy)
+            {
+                services.TryAddKeyedSingleton<ITargetSecrets>(appId, (provider, _) => new FileTargetSecrets(provider.GetRequiredService<EmbeddedData>().TargetCredentials));
+            }
+
             if (services.Any(service => service.IsKeyedService && service.ServiceType == typeof(IServiceClients) && appId.Equals(service.ServiceKey)))
             {
                 continue;
@@ -67,6 +72,9 @@ public sealed record EmbeddedData(string Directory)
 
     /// <summary>Secrets, one file each.</summary>
     public string Secrets => Path.Combine(Directory, "secrets");
+
+    /// <summary>Credentials of targets that don't travel sealed, one file for each connection; an operator puts them there.</summary>
+    public string TargetCredentials => Path.Combine(Directory, "target-credentials");
 }
 
 /// <summary>Starts and ends the bus around the services of this process.</summary>

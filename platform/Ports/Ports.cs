@@ -113,6 +113,21 @@ public interface ISecrets
     ValueTask<string?> GetAsync(string name, CancellationToken cancellation);
 }
 
+/// <summary>
+/// The store of target credentials, which no service but the proxy has (I7). Apart from <see cref="ISecrets"/>: another store, with other readers.
+/// </summary>
+public interface ITargetSecrets
+{
+    /// <summary>Reads what is kept for one connection, as it is now. Nothing of it is kept by this port.</summary>
+    /// <param name="name">Name of the connection: lower-case letters, digits and hyphens.</param>
+    /// <param name="cancellation">Cancels the wait.</param>
+    /// <returns>
+    /// Its values by their names; a store that keeps one text for it gives that under the secret's own name. Null where the store says that there is none.
+    /// </returns>
+    /// <exception cref="PortUnavailableException">The store can't be reached, or doesn't say whether it can't read the secret or has none.</exception>
+    ValueTask<IReadOnlyDictionary<string, string>?> GetAsync(string name, CancellationToken cancellation);
+}
+
 /// <summary>Documents of one service by key, with optimistic concurrency. Durable once a task has completed. What every store can do.</summary>
 public interface IDocumentStore
 {

@@ -57,6 +57,7 @@ public sealed class ConnectionTests : CliFixture
     [InlineData("--trusted-certificates", "/dev/null", "--no-password")]
     [InlineData("--password-stdin")]
     [InlineData("--password-stdin", "--no-password")]
+    [InlineData("--credential-store")]
     [InlineData]
     public async Task What_is_wrong_is_said_before_anything_is_sent(params string[] rest)
     {
@@ -65,6 +66,41 @@ public sealed class ConnectionTests : CliFixture
         var run = await RunAsync(["connections", "add", "demo", "--host", "127.0.0.1", "--database", "demo", "--user", "app", .. rest]);
 
         Assert.Equal(2, run.ExitCode);
+        Assert.Empty(Server.PolicyBodies);
+    }
+
+    [Fact]
+    public async Task A_credential_in_the_store_is_not_asked_for_and_what_must_stand_there_is_said()
+    {
+        await LogInAsync();
+        var certificates = Path.Combine(Root, "ca.pem");
+        await File.WriteAllTextAsync(certificates, "-----BEGIN CERTIFICATE-----\nZmFrZQ==\n-----END CERTIFICATE-----\n");
+
+        var run = await RunAsync(
+            new RunOptions { Input = Password + "\n" }, "connections", "add", "orders", "--host", "db.example.com", "--database", "orders", "--credential-store", "--trusted-certificates", certificates);
+
+        Assert.Equal((0, ""), (run.ExitCode, run.Error));
+        Assert.DoesNotContain(Server.Requests, request => request.Contains("sealing-key", StringComparison.Ordinal));
+        var body = Server.PolicyBodies.Single();
+        Assert.DoesNotContain(Password, body.GetRawText(), StringComparison.Ordinal);
+        var connection = body.GetProperty("connections")[0].Deserialize<Connection>(JsonSerializerOptions.Web)!;
+        Assert.Equal((null, CredentialProviders.SecretStore), (connection.Credential, connection.CredentialFrom));
+        var trust = Convert.ToHexStringLower(SHA256.HashData(await File.ReadAllBytesAsync(certificates)));
+        Assert.EndsWith($$"""{"user":"ROLE","password":"PASSWORD","host":"db.example.com","port":"5432","trust":"{{trust}}"}""" + "\n", run.Output, StringComparison.Ordinal);
+        Assert.Contains("secret store for 'orders'", run.Output, StringComparison.Ordinal);
+
+        var loopback = await RunAsync("connections", "add", "demo", "--host", "127.0.0.1", "--database", "demo", "--tls", "disable", "--credential-store");
+        Assert.EndsWith("""{"user":"ROLE","password":"PASSWORD","host":"127.0.0.1","port":"5432","tls":"disable"}""" + "\n", loopback.Output, StringComparison.Ordinal);
+        Assert.Equal("apr_change", (await RunAsync("connections", "add", "demo", "--host", "127.0.0.1", "--database", "demo", "--credential-store", "-o", "json")).Json.GetProperty("requestId").GetString());
+    }
+
+    [Fact]
+    public async Task Without_a_store_a_role_is_needed()
+    {
+        await LogInAsync();
+        var run = await RunAsync("connections", "add", "demo", "--host", "127.0.0.1", "--database", "demo", "--no-password");
+        Assert.Equal(2, run.ExitCode);
+        Assert.Contains("--credential-store", run.Error, StringComparison.Ordinal);
         Assert.Empty(Server.PolicyBodies);
     }
 

@@ -60,10 +60,19 @@ public static class BundleDiff
         }
 
         text.Append(CultureInfo.InvariantCulture, $"proxy group: {connection.ProxyGroup}\n");
-        text.Append(connection.Credential is { } credential
-            ? $"credential: sealed to key {credential.KeyId} ({credential.Suite}), SHA-256 of the ciphertext {BundleCodec.Digest(Encoding.UTF8.GetBytes(credential.Encapsulated + "." + credential.Ciphertext))}\n"
-            : "credential: none\n");
-        return text.ToString();
+        if (connection.Credential is { } credential)
+        {
+            text.Append(
+                CultureInfo.InvariantCulture,
+                $"credential: sealed to key {credential.KeyId} ({credential.Suite}), SHA-256 of the ciphertext {BundleCodec.Digest(Encoding.UTF8.GetBytes(credential.Encapsulated + "." + credential.Ciphertext))}\n");
+        }
+
+        if (connection.CredentialFrom is { } provider)
+        {
+            text.Append(CultureInfo.InvariantCulture, $"credential: from {provider}, read by the proxies for each session, for this address only\n");
+        }
+
+        return connection is { Credential: null, CredentialFrom: null } ? text.Append("credential: none\n").ToString() : text.ToString();
     }
 
     // Only line feeds are taken as line ends: whatever else differs between two texts must show as a difference.

@@ -7,7 +7,8 @@ public static class ConnectionRegistry
 {
     /// <summary>
     /// Applies additions, replacements and removals. A replacement without a credential keeps the one that is there, but only where everything
-    /// that the credential is bound to stays the same: otherwise it could not be opened, and asking for a new one says so at once.
+    /// that the credential is bound to stays the same: otherwise it could not be opened, and asking for a new one says so at once. One that names a
+    /// provider drops the sealed one; one that says nothing of a credential keeps the provider, whose secret names the address that it is for.
     /// </summary>
     /// <param name="current">Connections in force.</param>
     /// <param name="changed">New ones, and replacements by name.</param>
@@ -38,11 +39,12 @@ public static class ConnectionRegistry
         foreach (var connection in changed)
         {
             var merged = connection;
-            if (connection.Credential is null && all.TryGetValue(connection.Name, out var before) && before.Credential is not null)
+            if (connection is { Credential: null, CredentialFrom: null } && all.TryGetValue(connection.Name, out var before)
+                && (before.Credential is not null || before.CredentialFrom is not null))
             {
-                if (IsBoundAlike(before, connection))
+                if (before.Credential is null || IsBoundAlike(before, connection))
                 {
-                    merged = connection with { Credential = before.Credential };
+                    merged = connection with { Credential = before.Credential, CredentialFrom = before.CredentialFrom };
                 }
                 else
                 {

@@ -76,6 +76,12 @@ public static partial class ConnectionRules
         Must(
             connection.Credential is not { } credential || (IsBase64Url(credential.Encapsulated, 256) && IsBase64Url(credential.Ciphertext, 128 * 1024) && credential.Suite.Length <= 100 && credential.KeyId.Length <= 100),
             "credential", "The sealed credential is malformed: seal it with the command line.");
+        Must(
+            connection.CredentialFrom is null or CredentialProviders.SecretStore, "credential-from",
+            $"A credential comes sealed along, or from the provider {CredentialProviders.SecretStore}; there is no other.");
+        Must(
+            connection.CredentialFrom is null || connection.Credential is null, "credential-from",
+            "A connection has a sealed credential or a provider of one, not both: else nobody could say which counts.");
     }
 
     private static bool IsBase64Url(string text, int most) => text.Length > 0 && text.Length <= most && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_');

@@ -43,6 +43,16 @@ public sealed record Connection
     public string ProxyGroup { get; init; } = "default";
     /// <summary>The credential, sealed to the proxy group's key; null where a provider is asked.</summary>
     public SealedCredential? Credential { get; init; }
+    /// <summary>Who is asked for the credential for each new session: one of <see cref="CredentialProviders"/>; null where it is sealed in here, or there is none.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public string? CredentialFrom { get; init; }
+}
+
+/// <summary>Where a target's credential comes from, if not sealed in the bundle.</summary>
+public static class CredentialProviders
+{
+    /// <summary>The secret store that only proxies read, under the connection's name (docs/formats/target-credential.md).</summary>
+    public const string SecretStore = "secret-store";
 }
 
 /// <summary>HPKE (RFC 9180, base mode) ciphertext of a target credential. Associated data binds it to connection, address, port and TLS trust.</summary>

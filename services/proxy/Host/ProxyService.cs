@@ -51,6 +51,7 @@ public static class ProxyService
         services.AddSingleton<GatewayCertificate>();
         services.AddSingleton(provider => GroupKey.LoadOrCreate(System.IO.Path.Combine(
             provider.GetRequiredService<EmbeddedData>().Keys, $"proxy-group-{provider.GetRequiredService<IOptions<ProxyOptions>>().Value.Group}.key")));
+        services.AddSingleton(provider => new StoredCredentials(provider.GetRequiredKeyedService<ITargetSecrets>(AppIds.Proxy)));
         AddControlPlane(services);
         AddPath(services);
         services.AddRecording(builder.Configuration);

@@ -33,6 +33,19 @@ public sealed class BundleTests : IDisposable
     }
 
     [Fact]
+    public void A_provider_is_named_in_the_payload_and_shown_to_approvers()
+    {
+        var sealedBefore = new Bundle { Version = 5, CreatedAt = Given.Now, Connections = [Given.Connection() with { Tls = "disable", Credential = new SealedCredential("s", "k1", "ZW5j", "Y3Q") }] };
+        var after = new Bundle { Version = 6, CreatedAt = Given.Now, Connections = [Given.Connection() with { Tls = "disable", CredentialFrom = CredentialProviders.SecretStore }] };
+        Assert.Equal(Frozen.ProvidedPayload, Encoding.UTF8.GetString(BundleCodec.Encode(after)));
+        Assert.Equal(CredentialProviders.SecretStore, Assert.Single(BundleCodec.Decode(Encoding.UTF8.GetBytes(Frozen.ProvidedPayload)).Connections).CredentialFrom);
+        var diff = BundleDiff.Between(sealedBefore, after);
+        Assert.Contains("  - credential: sealed to key k1", diff, StringComparison.Ordinal);
+        Assert.Contains("  + credential: from secret-store, read by the proxies for each session, for this address only\n", diff, StringComparison.Ordinal);
+        Assert.Contains("  + credential: none\n", BundleDiff.Between(after, after with { Connections = [Given.Connection() with { Tls = "disable" }] }), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Signature_and_beacon_have_frozen_headers_and_claims()
     {
         static string Part(string token, int index) => Encoding.UTF8.GetString(System.Buffers.Text.Base64Url.DecodeFromChars(token.Split('.')[index]));

@@ -56,6 +56,39 @@ public sealed class ConnectionTests
     }
 
     [Fact]
+    public void A_credential_is_sealed_or_a_providers_and_a_provider_is_one_that_there_is()
+    {
+        Assert.Empty(ConnectionRules.Check([Given.Connection() with { CredentialFrom = CredentialProviders.SecretStore }]));
+        foreach (var unknown in new[] { "", "Secret-Store", "vault", "command", "sealed" })
+        {
+            Assert.Equal("credential-from", Assert.Single(ConnectionRules.Check([Given.Connection() with { CredentialFrom = unknown }])).Code);
+        }
+
+        Assert.Equal("credential-from", Assert.Single(ConnectionRules.Check([Given.Connection() with { CredentialFrom = CredentialProviders.SecretStore, Credential = Credential }])).Code);
+    }
+
+    [Fact]
+    public void A_replacement_that_names_a_provider_drops_the_sealed_credential_and_one_with_a_credential_the_provider()
+    {
+        var present = Given.Connection() with { Credential = Credential };
+        var provided = Given.Connection() with { CredentialFrom = CredentialProviders.SecretStore };
+
+        // Also where it is pointed elsewhere: there is nothing to be opened any more.
+        var next = Assert.Single(ConnectionRegistry.Apply([present], [provided with { Host = "127.0.0.2" }], [], out var problems));
+        Assert.Empty(problems);
+        Assert.Equal((null, CredentialProviders.SecretStore), (next.Credential, next.CredentialFrom));
+
+        next = Assert.Single(ConnectionRegistry.Apply([provided], [present], [], out problems));
+        Assert.Empty(problems);
+        Assert.Equal((Credential, null), (next.Credential, next.CredentialFrom));
+
+        // One that says nothing of it keeps the provider; its secret says which address it is for.
+        next = Assert.Single(ConnectionRegistry.Apply([provided], [Given.Connection() with { Host = "127.0.0.2" }], [], out problems));
+        Assert.Empty(problems);
+        Assert.Equal(CredentialProviders.SecretStore, next.CredentialFrom);
+    }
+
+    [Fact]
     public void Removing_what_is_not_there_is_an_error()
     {
         var left = ConnectionRegistry.Apply([Given.Connection()], [], ["shop"], out var problems);

@@ -62,7 +62,7 @@ public sealed class RemovalTests
         foreach (var changed in new[]
         {
             Shop with { Host = "10.0.0.1" }, Shop with { Port = 1 }, Shop with { Database = "x" }, Shop with { Tls = "disable" }, Shop with { TrustedCertificates = "x" },
-            Shop with { ProxyGroup = "x" }, Shop with { Credential = new SealedCredential("s", "k", "e", "c") }, Shop with { Protocol = "x" },
+            Shop with { ProxyGroup = "x" }, Shop with { CredentialFrom = CredentialProviders.SecretStore }, Shop with { Credential = new SealedCredential("s", "k", "e", "c") }, Shop with { Protocol = "x" },
             Given.Connection("shop", ("env", "test")), Given.Connection("shop"), Given.Connection("shop", ("env", "prod"), ("tier", "gold")), Given.Connection("shop", ("tier", "prod")),
         })
         {

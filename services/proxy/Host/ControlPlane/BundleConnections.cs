@@ -8,16 +8,17 @@ using Microsoft.Extensions.Options;
 
 namespace Countersign.Proxy.Host.ControlPlane;
 
-/// <summary>Targets of the bundle in force; credentials are opened for the session that needs one and kept nowhere else (I7).</summary>
-internal sealed class BundleConnections(IBundleSource bundles, GroupKey key, IOptions<ProxyOptions> options) : IConnections
+/// <summary>Targets of the bundle in force; credentials are opened, or asked for, for the session that needs one and kept nowhere else (I7).</summary>
+internal sealed partial class BundleConnections(
+    IBundleSource bundles, GroupKey key, StoredCredentials stored, IOptions<ProxyOptions> options, ILogger<BundleConnections> logger) : IConnections
 {
-    public ValueTask<TargetAccess?> OpenAsync(string connection, SessionAssertionClaims claims, CancellationToken cancellation)
+    public async ValueTask<TargetAccess?> OpenAsync(string connection, SessionAssertionClaims claims, CancellationToken cancellation)
     {
         if (bundles.Current is not { } bundle
             || !bundle.Connections.TryGetValue(connection, out var registered)
             || registered.Protocol != "postgres")
         {
-            return ValueTask.FromResult<TargetAccess?>(null);
+            return null;
         }
 
         if (registered.ProxyGroup != options.Value.Group)
@@ -25,7 +26,7 @@ internal sealed class BundleConnections(IBundleSource bundles, GroupKey key, IOp
             throw new TargetUnavailableException("08001", $"The connection {connection} belongs to another proxy group.");
         }
 
-        return ValueTask.FromResult<TargetAccess?>(new TargetAccess
+        return new TargetAccess
         {
             Connection = registered.Name,
             Host = registered.Host,
@@ -33,25 +34,37 @@ internal sealed class BundleConnections(IBundleSource bundles, GroupKey key, IOp
             Database = registered.Database,
             VerifyTls = registered.Tls == "verify-full",
             TrustedCertificates = registered.TrustedCertificates,
-            Credential = Open(registered),
-        });
+            Credential = await CredentialAsync(registered, cancellation),
+        };
     }
 
-    private TargetCredential Open(Connection connection)
+    private async ValueTask<TargetCredential> CredentialAsync(Connection connection, CancellationToken cancellation)
     {
-        if (connection.Credential is null)
-        {
-            throw new TargetUnavailableException("08001", $"The connection {connection.Name} has no credential.");
-        }
-
         try
         {
-            return key.Open(connection);
+            return (connection.Credential, connection.CredentialFrom) switch
+            {
+                ({ }, null) => key.Open(connection),
+                (null, CredentialProviders.SecretStore) => await stored.ReadAsync(connection, cancellation),
+                (null, null) => throw new CredentialUnavailableException($"The connection {connection.Name} has no credential."),
+
+                // Policy's rules let neither pass; a proxy doesn't guess which one counts.
+                _ => throw new CredentialUnavailableException($"Where the credential of {connection.Name} comes from is not clear: the connection must be registered again."),
+            };
         }
         catch (CryptographicException error)
         {
+            LogRefused(connection.Name, error.Message);
             throw new TargetUnavailableException(
                 "08001", $"The credential of {connection.Name} doesn't open: it was sealed for another address or proxy group.", error);
         }
+        catch (CredentialUnavailableException error)
+        {
+            LogRefused(connection.Name, error.Message);
+            throw new TargetUnavailableException("08001", error.Message, error);
+        }
     }
+
+    [LoggerMessage(3131, LogLevel.Warning, "No session on {Connection}: {Reason}")]
+    private partial void LogRefused(string connection, string reason);
 }
