@@ -150,6 +150,10 @@ public sealed partial class ComponentTests
         var stores = DaprFiles.Components.Where(each => each.Component.Metadata.Name == "target-credentials").ToList();
         Assert.Equal(2, stores.Count);
         Assert.All(stores, each => Assert.Equal(["proxy"], each.Component.Scopes));
+
+        // An object is one secret: else the proxy would find no secret of a connection's name.
+        Assert.All(stores, each => Assert.True(each.Component.Spec["multiValued"] == "true" || each.Component.Spec["vaultValueType"] == "map", each.Path));
+        Assert.All(stores, each => Assert.Equal(new Countersign.Platform.Dapr.DaprOptions().TargetSecretStore, each.Component.Metadata.Name));
         foreach (var (name, configuration) in DaprFiles.Configurations)
         {
             var scopes = configuration.Spec.Secrets.Scopes;

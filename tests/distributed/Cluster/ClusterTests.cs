@@ -1,7 +1,9 @@
+using System.Collections.Concurrent;
 using System.Net;
 using System.Text.Json;
 using Countersign.Distributed.Tests.Double;
 using Countersign.Fakes.Cluster;
+using Countersign.Fakes.Sidecar;
 
 namespace Countersign.Distributed.Tests.Cluster;
 
@@ -17,11 +19,19 @@ public sealed class RunningCluster : IAsyncLifetime
     /// <summary>Second person.</summary>
     public Visitor Bob { get; private set; } = null!;
 
+    /// <summary>Store of target credentials behind the proxies' sidecars, as Vault: asked for each secret anew.</summary>
+    public ConcurrentDictionary<string, IReadOnlyDictionary<string, string>> TargetCredentials { get; } = new();
+
     /// <inheritdoc/>
     public async ValueTask InitializeAsync()
     {
         Account[] accounts = [new("alice", Guid.NewGuid().ToString("N")), new("bob", Guid.NewGuid().ToString("N"))];
-        Cluster = await FakeCluster.StartAsync(new FakeClusterOptions { Accounts = accounts, Proxies = 2 }, CancellationToken.None);
+        Cluster = await FakeCluster.StartAsync(new FakeClusterOptions
+        {
+            Accounts = accounts,
+            Proxies = 2,
+            Plane = new FakeClusterOptions().Plane with { Outages = new PlaneOutages(), Secrets = [new SecretComponent("target-credentials", new Dictionary<string, string>()) { Objects = TargetCredentials }] },
+        }, CancellationToken.None);
         (Alice, Bob) = (new Visitor(Cluster.Entrance, accounts[0]), new Visitor(Cluster.Entrance, accounts[1]));
         await Alice.LogInAsync();
         await Bob.LogInAsync();

@@ -52,6 +52,22 @@ public sealed class WorkingCluster : IAsyncLifetime
     /// <summary>Approves.</summary>
     public Visitor Bob => _running.Bob;
 
+    /// <summary>What the proxies' sidecars have for <c>stored</c>, a connection to the same database whose credential isn't in the bundle.</summary>
+    public IReadOnlyDictionary<string, string>? StoredCredential
+    {
+        set
+        {
+            _running.TargetCredentials.TryRemove("stored", out _);
+            if (value is not null)
+            {
+                _running.TargetCredentials["stored"] = value;
+            }
+        }
+    }
+
+    /// <summary>Port of the database.</summary>
+    public int TargetPort => _target.Port;
+
     /// <inheritdoc/>
     public async ValueTask InitializeAsync()
     {
@@ -67,9 +83,10 @@ public sealed class WorkingCluster : IAsyncLifetime
         using var proxy = new HttpClient { BaseAddress = Cluster["proxy-1"].Address };
         var key = (await proxy.GetFromJsonAsync<SealingKey>("proxy/v1/sealing-key"))!;
         var connection = new Connection { Name = "orders", Protocol = "postgres", Host = "127.0.0.1", Port = _target.Port, Database = "postgres", Tls = "disable", Labels = new Dictionary<string, string>() };
+        var stored = connection with { Name = "stored", CredentialFrom = CredentialProviders.SecretStore };
         connection = connection with { Credential = CredentialSealing.Seal(key, connection, new TargetCredential(PostgresServer.Superuser, PostgresServer.Password)) };
         var change = await Alice.GoodAsync(
-            HttpMethod.Post, "policy/v1/changes", new PolicyChangeRequest { Connections = [connection], Documents = [new BundleDocument("orders.yaml", Policies)], Reason = "tests" });
+            HttpMethod.Post, "policy/v1/changes", new PolicyChangeRequest { Connections = [connection, stored], Documents = [new BundleDocument("orders.yaml", Policies)], Reason = "tests" });
         var request = change.GetProperty("requestId").GetString()!;
         await Bob.ApproveAsync(request);
         await Until.TrueAsync(async () => (await Alice.GoodAsync(HttpMethod.Get, $"policy/v1/changes/{request}")).GetProperty("state").GetString() == "active");
@@ -95,12 +112,12 @@ public sealed class WorkingCluster : IAsyncLifetime
     }
 
     /// <summary>Runs psql as alice through a proxy; output and errors in one.</summary>
-    public async Task<string> PsqlAsync(string proxy, string input)
+    public async Task<string> PsqlAsync(string proxy, string input, string connection = "orders")
     {
-        var created = await Alice.GoodAsync(HttpMethod.Post, "identity/v1/credentials", new { connections = new[] { "orders" }, lifetimeSeconds = 3600 });
+        var created = await Alice.GoodAsync(HttpMethod.Post, "identity/v1/credentials", new { connections = new[] { connection }, lifetimeSeconds = 3600 });
         var user = created.GetProperty("credential").GetProperty("userName").GetString();
         return await PostgresServer.RunAsync(
-            "psql", ["-X", "-A", "-t", $"host=127.0.0.1 port={Cluster.PostgresPortOf(proxy)} user={user} dbname=orders sslmode=disable"],
+            "psql", ["-X", "-A", "-t", $"host=127.0.0.1 port={Cluster.PostgresPortOf(proxy)} user={user} dbname={connection} sslmode=disable"],
             new Dictionary<string, string> { ["PGPASSWORD"] = created.GetProperty("secret").GetString()! }, input);
     }
 }
@@ -128,6 +145,40 @@ public sealed class MainJobTests(WorkingCluster cluster) : IClassFixture<Working
             async () => (await cluster.Bob.GoodAsync(HttpMethod.Get, $"recorder/v1/operations?text={Uri.EscapeDataString(Delete)}")).EnumerateArray().Any(each =>
                 each.GetProperty("decision").GetString() == "approved" && each.GetProperty("outcome").GetString() == "ok" && each.GetProperty("approvers")[0].GetProperty("person").GetString() == cluster.Bob.Id),
             60);
+    }
+
+    /// <summary>The credential is in the store behind the proxies' sidecars, and nowhere else: not in the bundle, not with another service.</summary>
+    [Fact]
+    public async Task A_credential_of_the_proxys_secret_store_comes_through_its_sidecar_for_each_session()
+    {
+        await BundleAsync();
+        const string Who = "select id from orders where id = 8";
+        async Task<string> FailsAsync() => (await Assert.ThrowsAsync<InvalidOperationException>(() => cluster.PsqlAsync("proxy-1", Who, "stored"))).Message;
+        Assert.Contains("a secret named stored", await FailsAsync(), StringComparison.Ordinal);
+        var (first, second) = (Guid.NewGuid().ToString("N"), Guid.NewGuid().ToString("N"));
+        await cluster.TruthAsync($"create role stored_app login superuser password '{first}'");
+        Dictionary<string, string> Secret(string password) => new()
+        {
+            ["user"] = "stored_app",
+            ["password"] = password,
+            ["host"] = "127.0.0.1",
+            ["port"] = cluster.TargetPort.ToString(System.Globalization.CultureInfo.InvariantCulture),
+            ["tls"] = "disable",
+        };
+        cluster.StoredCredential = Secret(first);
+        Assert.Contains("8", await cluster.PsqlAsync("proxy-1", Who, "stored"), StringComparison.Ordinal);
+        await cluster.TruthAsync($"alter role stored_app password '{second}'");
+        Assert.Contains("refused the login", await FailsAsync(), StringComparison.Ordinal);
+        cluster.StoredCredential = Secret(second);
+        Assert.Contains("8", await cluster.PsqlAsync("proxy-1", Who, "stored"), StringComparison.Ordinal);
+
+        // The store is down: that connection waits, the others don't.
+        cluster.Cluster.Plane.Outages.Secrets = true;
+        Assert.Contains("can't be read from the secret store now", await FailsAsync(), StringComparison.Ordinal);
+        Assert.Contains("8", await cluster.PsqlAsync("proxy-1", Who), StringComparison.Ordinal);
+        cluster.Cluster.Plane.Outages.Secrets = false;
+        Assert.Contains("8", await cluster.PsqlAsync("proxy-1", Who, "stored"), StringComparison.Ordinal);
+        Assert.All(cluster.Cluster.Processes, process => Assert.DoesNotContain(process.Tail(10_000), line => line.Contains(first, StringComparison.Ordinal) || line.Contains(second, StringComparison.Ordinal)));
     }
 
     /// <summary>Who can write the state store writes what it likes; the workflow reads what approval has sealed.</summary>

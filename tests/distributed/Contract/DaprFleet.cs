@@ -213,6 +213,8 @@ internal sealed class DaprFleet : ISidecarFleet
         var resources = Directory.CreateDirectory(Path.Combine(_folder, "resources")).FullName;
         var secrets = Path.Combine(_folder, "secrets.json");
         await File.WriteAllTextAsync(secrets, JsonSerializer.Serialize(ContractApps.Secrets));
+        var targets = Path.Combine(_folder, "target-credentials.json");
+        await File.WriteAllTextAsync(targets, JsonSerializer.Serialize(new Dictionary<string, object> { ["text"] = ContractApps.TargetAsText, ["values"] = ContractApps.TargetAsValues }));
         string Redis(string name, string consumer) => Component(name, "pubsub.redis", $$"""[{name: redisHost, value: "127.0.0.1:{{redis}}"}, {name: consumerID, value: "{{consumer}}"}, {name: redeliverInterval, value: "2s"}, {name: processingTimeout, value: "2s"}]""");
         var documents = new Dictionary<string, string>
         {
@@ -220,6 +222,8 @@ internal sealed class DaprFleet : ISidecarFleet
             ["news"] = Redis("news", "{podName}"),
             ["statestore"] = Component("statestore", "state.postgresql", $$"""[{name: connectionString, value: "host=127.0.0.1 port={{_postgres.Port}} user={{PostgresServer.Superuser}} password={{PostgresServer.Password}} dbname=dapr sslmode=disable"}, {name: actorStateStore, value: "true"}]""", "v2"),
             ["secrets"] = Component("secrets", "secretstores.local.file", $$"""[{name: secretsFile, value: "{{secrets}}"}]"""),
+            ["target-credentials"] = Component("target-credentials", "secretstores.local.file", $$"""[{name: secretsFile, value: "{{targets}}"}, {name: multiValued, value: "true"}]""")
+                + "\nscopes: [proxy]\n",
             ["resiliency"] = """
                 apiVersion: dapr.io/v1alpha1
                 kind: Resiliency

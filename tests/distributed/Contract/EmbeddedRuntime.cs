@@ -28,6 +28,11 @@ internal sealed class EmbeddedRuntime : IPlatformRuntime
         }
 
         PrivateFiles.WriteAtomically(Path.Combine(runtime._folder, "secrets", "contract"), System.Text.Encoding.UTF8.GetBytes(ContractApps.Secrets["contract"] + "\n"));
+        foreach (var (name, text) in new[] { ("text", ContractApps.TargetAsText), ("values", System.Text.Json.JsonSerializer.Serialize(ContractApps.TargetAsValues)) })
+        {
+            PrivateFiles.WriteAtomically(Path.Combine(runtime._folder, "target-credentials", name), System.Text.Encoding.UTF8.GetBytes(text + "\n"));
+        }
+
         var built = builder.Build();
         built.UseCountersignHosting();
         foreach (var app in apps)

@@ -77,6 +77,19 @@ internal static class ContractApps
     /// <summary>Secrets that the store has; only the first is allowed.</summary>
     public static IReadOnlyDictionary<string, string> Secrets { get; } = new Dictionary<string, string> { ["contract"] = "s3cret value", ["other"] = "not yours" };
 
+    /// <summary>A secret of the store of target credentials that is one text.</summary>
+    public const string TargetAsText = """{"user":"app","password":"one text","host":"127.0.0.1","port":5432,"tls":"disable"}""";
+
+    /// <summary>One that has several values.</summary>
+    public static IReadOnlyDictionary<string, string> TargetAsValues { get; } = new Dictionary<string, string>
+    {
+        ["user"] = "app",
+        ["password"] = "several values",
+        ["host"] = "127.0.0.1",
+        ["port"] = "5432",
+        ["tls"] = "disable",
+    };
+
     public static T Get<T>(this IPlatformRuntime runtime, string appId)
         where T : notnull => runtime.Of(appId).GetRequiredService<T>();
 

@@ -4,6 +4,9 @@ using System.Text;
 using System.Text.Json;
 using Countersign.Distributed.Tests.Double;
 using Countersign.Platform.Ports;
+using Countersign.Policy.Contracts;
+using Countersign.Proxy.Vault;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace Countersign.Distributed.Tests.Contract;
 
@@ -142,6 +145,34 @@ public abstract class PlatformContract
         Assert.Equal("s3cret value", await secrets.GetAsync("contract", Ending));
         Assert.Null(await secrets.GetAsync("other", Ending));
         await Assert.ThrowsAsync<ArgumentException>(async () => await secrets.GetAsync("../contract", Ending));
+    }
+
+    [Fact]
+    public async Task Target_credentials_are_the_proxys_alone_as_one_text_or_as_several_values()
+    {
+        await using var runtime = await StartAsync(new AppSpec(AppIds.Proxy), ContractApps.Policy());
+        Assert.Null(runtime.Of(AppIds.Policy).GetKeyedService<ITargetSecrets>(AppIds.Policy));
+        var secrets = runtime.Keyed<ITargetSecrets>(AppIds.Proxy);
+        var stored = new StoredCredentials(secrets);
+        Connection Target(string name) => new()
+        {
+            Name = name,
+            Protocol = "postgres",
+            Host = "127.0.0.1",
+            Port = 5432,
+            Database = "d",
+            Tls = "disable",
+            CredentialFrom = CredentialProviders.SecretStore,
+        };
+        Assert.Equal(new TargetCredential("app", "one text"), await stored.ReadAsync(Target("text"), Ending));
+        Assert.Equal(new TargetCredential("app", "several values"), await stored.ReadAsync(Target("values"), Ending));
+        var elsewhere = await Assert.ThrowsAsync<CredentialUnavailableException>(async () => await stored.ReadAsync(Target("values") with { Port = 5433 }, Ending));
+        Assert.Contains("another port", elsewhere.Message, StringComparison.Ordinal);
+        await Assert.ThrowsAsync<CredentialUnavailableException>(async () => await stored.ReadAsync(Target("absent"), Ending));
+        await Assert.ThrowsAsync<ArgumentException>(async () => await secrets.GetAsync("../text", Ending));
+
+        // What the service has for itself is no target's.
+        await Assert.ThrowsAsync<CredentialUnavailableException>(async () => await stored.ReadAsync(Target("contract"), Ending));
     }
 
     private static BusSubscription Into(ConcurrentQueue<BusEvent> got) => new(AppIds.Policy, Topics.Approvals, (happened, _) =>

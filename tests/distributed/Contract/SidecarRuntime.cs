@@ -27,7 +27,16 @@ internal sealed class DoubleFleet(PlaneOptions options) : ISidecarFleet
         ProbeInterval = TimeSpan.FromMilliseconds(30),
         Redelivery = TimeSpan.FromMilliseconds(100),
         Inbound = new InboundRetry(TimeSpan.FromMilliseconds(20), 2),
-        Secrets = [new SecretComponent("secrets", ContractApps.Secrets)],
+        Secrets =
+        [
+            new SecretComponent("secrets", ContractApps.Secrets),
+            new SecretComponent("target-credentials", new Dictionary<string, string> { ["text"] = ContractApps.TargetAsText })
+            {
+                Scopes = ["proxy"],
+                MultiValued = true,
+                Objects = new Dictionary<string, IReadOnlyDictionary<string, string>> { ["values"] = ContractApps.TargetAsValues },
+            },
+        ],
     };
 
     public Plane Plane { get; } = new(options);

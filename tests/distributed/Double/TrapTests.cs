@@ -285,6 +285,31 @@ public sealed class TrapTests : IAsyncLifetime
         Assert.Equal(HttpStatusCode.NotFound, (await http.GetAsync("v1.0/metadata")).StatusCode);
     }
 
+    [Fact]
+    public async Task A_secret_store_is_there_for_its_apps_only_and_an_object_is_one_secret_where_it_says_so()
+    {
+        await _plane.DisposeAsync();
+        var values = new Dictionary<string, IReadOnlyDictionary<string, string>> { ["shop"] = new Dictionary<string, string> { ["user"] = "app", ["port"] = "5432" } };
+        var empty = new Dictionary<string, string>();
+        _plane = Keep(new Plane(Options() with
+        {
+            Outages = new PlaneOutages(),
+            Secrets = [new("target-credentials", empty) { Scopes = ["proxy"], MultiValued = true, Objects = values }, new("flat", empty) { Objects = values }],
+        }));
+        var (_, _, proxy) = await AddAsync("proxy", null, "spec: {}");
+        var (_, _, policy) = await AddAsync("policy", null, "spec: {}");
+        Assert.Equal(values["shop"], await proxy.GetSecretAsync("target-credentials", "shop"));
+        await Assert.ThrowsAsync<global::Dapr.DaprException>(() => policy.GetSecretAsync("target-credentials", "shop"));
+        await Assert.ThrowsAsync<global::Dapr.DaprException>(() => proxy.GetSecretAsync("flat", "shop"));
+        Assert.Equal(new Dictionary<string, string> { ["shop:user"] = "app" }, await proxy.GetSecretAsync("flat", "shop:user"));
+
+        // That there is none and that the store is down: the sidecar says the same.
+        var absent = await Assert.ThrowsAsync<global::Dapr.DaprException>(() => proxy.GetSecretAsync("target-credentials", "crm"));
+        _plane.Outages.Secrets = true;
+        var down = await Assert.ThrowsAsync<global::Dapr.DaprException>(() => proxy.GetSecretAsync("target-credentials", "shop"));
+        Assert.All(new[] { absent, down }, error => Assert.Equal(StatusCode.Internal, Assert.IsType<RpcException>(error.InnerException).StatusCode));
+    }
+
     internal static PlaneOptions Options() => new() { RetryPause = TimeSpan.FromMilliseconds(20), ProbeInterval = TimeSpan.FromMilliseconds(30), Redelivery = TimeSpan.FromMilliseconds(100) };
 
     private static async Task OkAsync(Task<HttpResponseMessage> answer)

@@ -60,7 +60,7 @@ public sealed class FakeCluster : IAsyncDisposable
         var components = Path.Combine(Repository, "components");
         Plane = new Plane(ComponentFiles.Load(
             options.Plane with { JournalPath = Path.Combine(Folder, "backends.journal"), Configuration = new Dictionary<string, string>() },
-            Path.Combine(components, "resources"), Path.Combine(components, "pubsub", "redis")));
+            Path.Combine(components, "resources"), Path.Combine(components, "pubsub", "redis"), Path.Combine(components, "secrets", "file")));
     }
 
     /// <summary>Everything that it keeps.</summary>

@@ -14,12 +14,15 @@ public sealed record DeclaredSubscription(string Component, string Topic, string
 /// <summary>Reads the resources that real sidecars are given, so that what is tested is what is shipped.</summary>
 public static class ComponentFiles
 {
-    /// <summary>Adds the components and subscriptions of some folders to options.</summary>
+    /// <summary>
+    /// Adds the components and subscriptions of some folders to options. Of secret stores the files say who has them and how they read; what is in them, the options do.
+    /// </summary>
     public static PlaneOptions Load(PlaneOptions options, params string[] folders)
     {
         var pubSubs = new List<PubSubComponent>();
         var states = new List<StateComponent>();
         var subscriptions = new List<DeclaredSubscription>();
+        var secrets = options.Secrets.ToList();
         foreach (var file in folders.SelectMany(folder => Directory.EnumerateFiles(folder, "*.yaml")))
         {
             var stream = new YamlStream();
@@ -49,6 +52,14 @@ public static class ComponentFiles
                         SubscriptionScopes = Scoped(metadata.GetValueOrDefault("subscriptionScopes")),
                     });
                 }
+                else if (type?.StartsWith("secretstores.", StringComparison.Ordinal) == true)
+                {
+                    var name = Text(Map(document, "metadata")!, "name")!;
+                    var metadata = Metadata(spec!);
+                    var store = secrets.Find(each => each.Name == name) ?? new SecretComponent(name, new Dictionary<string, string>());
+                    secrets.Remove(store);
+                    secrets.Add(store with { Scopes = scopes, MultiValued = metadata.GetValueOrDefault("multiValued") == "true" || metadata.GetValueOrDefault("vaultValueType") == "map" });
+                }
                 else if (type?.StartsWith("state.", StringComparison.Ordinal) == true)
                 {
                     states.Add(new StateComponent(Text(Map(document, "metadata")!, "name")!) { Scopes = scopes, Actors = Metadata(spec!).GetValueOrDefault("actorStateStore") == "true" });
@@ -56,7 +67,7 @@ public static class ComponentFiles
             }
         }
 
-        return options with { PubSubs = pubSubs, States = states, Subscriptions = subscriptions };
+        return options with { PubSubs = pubSubs, States = states, Subscriptions = subscriptions, Secrets = secrets };
     }
 
     private static Dictionary<string, string> Metadata(YamlMappingNode spec) => spec.Children.TryGetValue("metadata", out var items)

@@ -170,8 +170,9 @@ internal sealed class GrpcApi(Sidecar sidecar)
             throw new RpcException(new Status(StatusCode.PermissionDenied, $"access denied by policy to get {request.Key} from {request.StoreName}"));
         }
 
-        return store.Secrets.TryGetValue(request.Key, out var secret)
-            ? new GetSecretResponse { Data = { { request.Key, secret } } }
+        // That there is none and that it can't be read is the same answer, as it is in 1.18.
+        return !Plane.Outages.Secrets && store.Find(request.Key) is { } secret
+            ? new GetSecretResponse { Data = { secret.ToDictionary() } }
             : throw new RpcException(new Status(StatusCode.Internal, $"failed getting secret with key {request.Key} from secret store {request.StoreName}"));
     }
 

@@ -422,8 +422,8 @@ internal sealed class HttpApi(Sidecar sidecar)
             return ErrorAsync(context, 403, "ERR_PERMISSION_DENIED", $"access denied by policy to get {name} from {store}");
         }
 
-        return found.Secrets.TryGetValue(name, out var secret)
-            ? context.Response.WriteAsJsonAsync(new Dictionary<string, string> { [name] = secret })
+        return !Plane.Outages.Secrets && found.Find(name) is { } secret
+            ? context.Response.WriteAsJsonAsync(secret)
             : ErrorAsync(context, 500, "ERR_SECRET_GET", $"failed getting secret with key {name} from secret store {store}");
     }
 }

@@ -58,6 +58,9 @@ public sealed class PlaneOutages
     /// <summary>The database behind the state store, for documents and for actors.</summary>
     public bool State { get; set; }
 
+    /// <summary>What is behind the secret stores: a sidecar has kept nothing of it.</summary>
+    public bool Secrets { get; set; }
+
     /// <summary>How many of the next reminders are refused as by a sidecar whose app is leaving: it let go of its actors while a turn was under way.</summary>
     public int Leaving { get; set; }
 }
@@ -134,6 +137,32 @@ public sealed record SecretComponent(string Name, IReadOnlyDictionary<string, st
 {
     /// <summary>App ids that have it; null for all.</summary>
     public IReadOnlyList<string>? Scopes { get; init; }
+
+    /// <summary>
+    /// Secrets that are objects. Looked at for each request, as Vault is asked for each; a local file is read once, when the sidecar starts. Values are strings: of a
+    /// number a local file would make <c>%!s(float64=5432)</c>, and Vault an error.
+    /// </summary>
+    public IReadOnlyDictionary<string, IReadOnlyDictionary<string, string>> Objects { get; init; } = new Dictionary<string, IReadOnlyDictionary<string, string>>();
+
+    /// <summary>
+    /// Whether an object is one secret with several values (a local file's <c>multiValued</c>, Vault's <c>map</c>); else each of its members is a secret, <c>name:member</c>.
+    /// </summary>
+    public bool MultiValued { get; init; }
+
+    internal IReadOnlyDictionary<string, string>? Find(string key)
+    {
+        if (Secrets.TryGetValue(key, out var one))
+        {
+            return new Dictionary<string, string> { [key] = one };
+        }
+
+        if (MultiValued)
+        {
+            return Objects.GetValueOrDefault(key);
+        }
+
+        return key.Split(':') is [var name, var member] && Objects.GetValueOrDefault(name)?.GetValueOrDefault(member) is { } value ? new Dictionary<string, string> { [key] = value } : null;
+    }
 }
 
 /// <summary>One sidecar.</summary>
