@@ -214,7 +214,7 @@ sidecar_up() { # INSTANCE
             --enable-mtls=true "--sentry-address=127.0.0.1:$((base + SENTRY))" --control-plane-trust-domain=countersign --control-plane-namespace=default \
             "--resources-path=$components/resources" "--resources-path=$components/pubsub/redis" "--resources-path=$components/secrets/file" \
             "--config=$components/configuration/$app.yaml" "--config=$components/nameresolution/sqlite.yaml" \
-            --enable-app-health-check=true --app-health-check-path=/health/live --app-health-probe-interval=5 --app-health-threshold=3 --max-body-size=64Mi --read-buffer-size=64Ki
+            --enable-app-health-check=true --app-health-check-path=/health/live --app-health-probe-interval=1 --app-health-threshold=4 --max-body-size=64Mi --read-buffer-size=64Ki
     )
 }
 

@@ -32,7 +32,7 @@ internal static class PolicyChange
 
         for (var number = 1; number <= WarmUp + samples; number++)
         {
-            var request = await world.ProposeAsync(new PolicyChangeRequest { Documents = [Toggle(number)], Reason = "benchmark" });
+            var request = await world.People.ProposeAsync(new PolicyChangeRequest { Documents = [Toggle(number)], Reason = "benchmark" });
             var relation = Relation(number);
             using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(60));
             var watching = sessions.Select(session => Task.Run(() => EnforcedAsync(session, relation, limit.Token))).ToList();

@@ -1,9 +1,7 @@
-using System.Net.Http.Json;
 using System.Text.Json;
 using Countersign.Fakes.Cluster;
 using Countersign.Fakes.Postgres;
 using Countersign.Policy.Contracts;
-using Countersign.Policy.Contracts.Sealing;
 using Npgsql;
 
 namespace Countersign.Benchmarks.Distribution;
@@ -50,6 +48,9 @@ internal sealed class World : IAsyncDisposable
     /// <summary>Approves.</summary>
     public Visitor Bob { get; }
 
+    /// <summary>Both of them, to change policies.</summary>
+    public TwoPeople People => new(Alice, Bob);
+
     /// <summary>Credential of alice: user name and secret.</summary>
     public (string User, string Secret) Credential { get; private set; }
 
@@ -61,11 +62,6 @@ internal sealed class World : IAsyncDisposable
     }
 
     public async ValueTask DisposeAsync() => await Target.DisposeAsync();
-
-    /// <summary>Proposes a change as alice.</summary>
-    /// <returns>The request that waits for bob.</returns>
-    public async Task<string> ProposeAsync(PolicyChangeRequest change) =>
-        (await Alice.GoodAsync(HttpMethod.Post, "policy/v1/changes", change)).GetProperty("requestId").GetString()!;
 
     /// <summary>A session of alice through a proxy.</summary>
     public async Task<NpgsqlConnection> OpenAsync(int port)
@@ -115,27 +111,14 @@ internal sealed class World : IAsyncDisposable
         await TruthAsync("create table arrivals (run text, number int, at timestamptz default clock_timestamp()); create table toggle_a (id int); create table toggle_b (id int)");
         await Alice.LogInAsync();
         await Bob.LogInAsync();
-        await Alice.GoodAsync(HttpMethod.Post, "identity/v1/bootstrap", new { token = (await File.ReadAllTextAsync(_composition.BootstrapToken)).Trim() });
-        Alice.Renew();
-        var asked = await Alice.GoodAsync(HttpMethod.Post, $"identity/v1/persons/{Bob.Id}/enrolment", new { reason = "second person" });
-        await Alice.ApproveAsync(asked.GetProperty("requestId").GetString()!);
-        await UntilAsync("bob is not enrolled", async () =>
-            (await Alice.GoodAsync(HttpMethod.Get, "identity/v1/persons")).EnumerateArray().Any(each => each.GetProperty("id").GetString() == Bob.Id && each.GetProperty("enrolled").GetBoolean()));
-        Alice.Renew();
-        Bob.Renew();
-        using var proxy = new HttpClient { BaseAddress = _composition.ProxyAddress };
-        var key = (await proxy.GetFromJsonAsync<SealingKey>("proxy/v1/sealing-key"))!;
-        var connection = new Connection { Name = "bench", Protocol = "postgres", Host = "127.0.0.1", Port = Target.Port, Database = "postgres", Tls = "disable", Labels = new Dictionary<string, string>() };
-        connection = connection with { Credential = CredentialSealing.Seal(key, connection, new TargetCredential(PostgresServer.Superuser, PostgresServer.Password)) };
-        var request = await ProposeAsync(new PolicyChangeRequest
+        await People.BootstrapAsync(_composition.BootstrapToken);
+        await People.EnrolAsync();
+        await People.ChangeAsync(new PolicyChangeRequest
         {
-            Connections = [connection],
+            Connections = [await TwoPeople.ConnectionAsync(_composition.ProxyAddress, "bench", Target)],
             Documents = [new BundleDocument("bench.yaml", Policies), PolicyChange.Toggle(0)],
             Reason = "benchmark",
         });
-        await Bob.ApproveAsync(request);
-        await UntilAsync("the policies are not in force", async () =>
-            (await Alice.GoodAsync(HttpMethod.Get, $"policy/v1/changes/{request}")).GetProperty("state").GetString() == "active");
         var created = await Alice.GoodAsync(HttpMethod.Post, "identity/v1/credentials", new { connections = Connections, lifetimeSeconds = 3600 });
         Credential = (created.GetProperty("credential").GetProperty("userName").GetString()!, created.GetProperty("secret").GetString()!);
         foreach (var port in _composition.PostgresPorts)

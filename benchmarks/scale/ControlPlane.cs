@@ -105,29 +105,23 @@ internal sealed class ControlPlane : IAsyncDisposable
         return await command.ExecuteScalarAsync();
     }
 
-    /// <summary>Changes the policies, so that all proxies need another bundle.</summary>
-    public async Task<string> ProposeAsync(int number) =>
-        (await People[0].GoodAsync(HttpMethod.Post, "policy/v1/changes", new PolicyChangeRequest
-        {
-            Documents = [new BundleDocument("toggle.yaml", $$"""
-                apiVersion: countersign/v1
-                kind: Policy
-                name: toggle
-                rules:
-                  - name: toggle
-                    effect: allow
-                    when: {principals: {groups: [engineers]}, statements: [INSERT], writes: [toggle_{{number}}]}
-                """)],
-            Reason = "simulation",
-        })).GetProperty("requestId").GetString()!;
+    /// <summary>Both who are enrolled, to change policies.</summary>
+    public TwoPeople Two => new(People[0], People[1]);
 
-    public async Task UntilInForceAsync(string request)
+    /// <summary>Changes the policies, so that all proxies need another bundle.</summary>
+    public Task<string> ProposeAsync(int number) => Two.ProposeAsync(new PolicyChangeRequest
     {
-        while ((await People[0].GoodAsync(HttpMethod.Get, $"policy/v1/changes/{request}")).GetProperty("state").GetString() != "active")
-        {
-            await Task.Delay(50);
-        }
-    }
+        Documents = [new BundleDocument("toggle.yaml", $$"""
+            apiVersion: countersign/v1
+            kind: Policy
+            name: toggle
+            rules:
+              - name: toggle
+                effect: allow
+                when: {principals: {groups: [engineers]}, statements: [INSERT], writes: [toggle_{{number}}]}
+            """)],
+        Reason = "simulation",
+    });
 
     public async ValueTask DisposeAsync()
     {
@@ -163,31 +157,18 @@ internal sealed class ControlPlane : IAsyncDisposable
 
     private async Task PrepareAsync(int connections)
     {
-        var (alice, bob) = (People[0], People[1]);
         foreach (var person in People)
         {
             await person.LogInAsync();
         }
 
-        await alice.GoodAsync(HttpMethod.Post, "identity/v1/bootstrap", new { token = (await File.ReadAllTextAsync(Path.Combine(Cluster.DataOf("identity"), "bootstrap-token"))).Trim() });
-        alice.Renew();
-        var asked = await alice.GoodAsync(HttpMethod.Post, $"identity/v1/persons/{bob.Id}/enrolment", new { reason = "second person" });
-        await alice.ApproveAsync(asked.GetProperty("requestId").GetString()!);
-        while (!(await alice.GoodAsync(HttpMethod.Get, "identity/v1/persons")).EnumerateArray().Any(each => each.GetProperty("id").GetString() == bob.Id && each.GetProperty("enrolled").GetBoolean()))
-        {
-            await Task.Delay(50);
-        }
-
-        alice.Renew();
-        bob.Renew();
+        await Two.BootstrapAsync(Path.Combine(Cluster.DataOf("identity"), "bootstrap-token"));
+        await Two.EnrolAsync();
         var targets = Enumerable.Range(0, connections).Select(number =>
         {
             var connection = new Connection { Name = $"db-{number}", Protocol = "postgres", Host = "127.0.0.1", Port = 10_000 + number, Database = "postgres", Tls = "disable", Labels = new Dictionary<string, string> { ["env"] = "production", ["team"] = $"team-{number % 40}" } };
             return connection with { Credential = CredentialSealing.Seal(_group.Public, connection, new TargetCredential("app", "a password of usual length")) };
         });
-        var request = (await alice.GoodAsync(HttpMethod.Post, "policy/v1/changes", new PolicyChangeRequest { Connections = [.. targets], Documents = [new BundleDocument("simulated.yaml", Policies)], Reason = "simulation" }))
-            .GetProperty("requestId").GetString()!;
-        await People[1].ApproveAsync(request);
-        await UntilInForceAsync(request);
+        await Two.ChangeAsync(new PolicyChangeRequest { Connections = [.. targets], Documents = [new BundleDocument("simulated.yaml", Policies)], Reason = "simulation" });
     }
 }

@@ -256,7 +256,7 @@ internal sealed class Simulation(Load load) : IAsyncDisposable
                 Use(before, took.Max() / 1000);
             }
 
-            await _plane.UntilInForceAsync(request);
+            await _plane.Two.InForceAsync(request);
         }
     }
 

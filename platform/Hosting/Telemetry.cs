@@ -1,3 +1,4 @@
+using System.Diagnostics.Metrics;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Configuration;
@@ -31,13 +32,21 @@ internal static class Telemetry
                 .AddAspNetCoreInstrumentation()
                 .AddHttpClientInstrumentation()
                 .AddRuntimeInstrumentation()
-                .AddPrometheusExporter());
+                .AddPrometheusExporter()
+                .OwnOnly());
         if (!string.IsNullOrEmpty(builder.Configuration[OtlpEndpoint]))
         {
             builder.Logging.AddOpenTelemetry(logging => logging.IncludeScopes = true);
             telemetry.UseOtlpExporter();
         }
     }
+
+    // Meters are found by name in the whole process: another host in it (tests have many) would show its figures here, and use up the 1,000 that a provider takes.
+    private static MeterProviderBuilder OwnOnly(this MeterProviderBuilder metrics) => ((IDeferredMeterProviderBuilder)metrics).Configure((provider, built) =>
+    {
+        var own = provider.GetRequiredService<IMeterFactory>();
+        built.AddView(instrument => instrument.Meter.Scope is IMeterFactory other && !ReferenceEquals(own, other) ? MetricStreamConfiguration.Drop : null);
+    });
 
     /// <summary>Who may scrape: <c>loopback</c> (default) or <c>all</c>.</summary>
     private const string Exposure = "Countersign:Metrics";

@@ -55,6 +55,19 @@ public sealed partial class ComposeTests
         }
     }
 
+    /// <summary>A service that stops says so in its health and goes on working for five seconds: a sidecar that looks more rarely sends it what nobody takes any more.</summary>
+    [Fact]
+    public void A_sidecar_notices_that_its_service_stops_before_it_has_stopped()
+    {
+        var files = Services.Where(each => Sidecars.Contains(each.Key)).Select(each => string.Join(' ', Texts(each.Value!["command"]))).Append(Tree.Read("cluster.sh")).ToList();
+        Assert.Equal(Sidecars.Length + 1, files.Count);
+        foreach (var text in files)
+        {
+            int Flag(string name) => int.Parse(Regex.Match(text, $"--{name}=([0-9]+)").Groups[1].Value, System.Globalization.CultureInfo.InvariantCulture);
+            Assert.InRange(Flag("app-health-probe-interval") * Flag("app-health-threshold"), 2, 4);
+        }
+    }
+
     [Fact]
     public void Every_image_is_pinned_by_version()
     {

@@ -1,3 +1,4 @@
+using System.Diagnostics.Metrics;
 using System.Net;
 using System.Net.Http.Headers;
 using System.Net.Http.Json;
@@ -186,6 +187,22 @@ public sealed class RequireCallerTests : IAsyncLifetime
         Assert.Equal(HttpStatusCode.ServiceUnavailable, failing.StatusCode);
         Assert.Contains("an operation was handled", await failing.Content.ReadAsStringAsync(), StringComparison.Ordinal);
         Assert.Equal(HttpStatusCode.OK, (await _client.GetAsync(new Uri("/health/live", UriKind.Relative))).StatusCode);
+    }
+
+    [Fact]
+    public async Task Figures_of_another_host_in_the_process_are_not_shown_and_take_no_room()
+    {
+        await using var elsewhere = new ServiceCollection().AddMetrics().BuildServiceProvider();
+        var foreign = elsewhere.GetRequiredService<IMeterFactory>().Create("Countersign.Elsewhere");
+        for (var number = 0; number < 1_100; number++)
+        {
+            foreign.CreateCounter<long>($"countersign.elsewhere.{number}").Add(1);
+        }
+
+        _app.Services.GetRequiredService<IMeterFactory>().Create("Countersign.Own").CreateCounter<long>("countersign.own").Add(1);
+        var shown = await _client.GetStringAsync(new Uri("/metrics", UriKind.Relative));
+        Assert.Contains("countersign_own_total", shown, StringComparison.Ordinal);
+        Assert.DoesNotContain("countersign_elsewhere", shown, StringComparison.Ordinal);
     }
 
     [Fact]

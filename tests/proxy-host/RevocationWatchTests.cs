@@ -86,10 +86,11 @@ public sealed class RevocationWatchTests : IDisposable
         await _watch.FollowAsync(TestContext.Current.CancellationToken);
         Assert.Equal(2, _identity.Asked);
 
-        // Old ones that come again, and what somebody else signed, are asked about.
+        // Old ones that come again, and what somebody else signed, are no reason not to ask when it is time to.
         using var foreign = SigningKey.Create();
         foreach (var (beacon, asked) in new[] { (heard, 3), (foreign.Sign(TokenTypes.Beacon, new IdentityBeacon(9, _clock.GetUtcNow().AddSeconds(1).ToUnixTimeSeconds())), 4), ("x", 5) })
         {
+            _clock.Advance(TimeSpan.FromSeconds(8));
             await HearAsync(beacon);
             await _watch.FollowAsync(TestContext.Current.CancellationToken);
             Assert.Equal(asked, _identity.Asked);
@@ -234,6 +235,40 @@ public sealed class RevocationWatchTests : IDisposable
         // Each has asked, within what it may wait for, and never more than a third of them together.
         Assert.InRange(asked.Values.Sum(), Proxies, 2 * Proxies);
         Assert.All(asked.Values, count => Assert.InRange(count, 0, Proxies / 3));
+    }
+
+    /// <summary>Else whoever has asked in the second of a beacon asks again when it comes, and, being in step with the beacons now, again with the next.</summary>
+    [Fact]
+    public async Task A_beacon_that_is_no_newer_than_the_latest_is_no_word_and_no_reason_to_ask()
+    {
+        var old = _identity.Sign(0);
+        _clock.Advance(TimeSpan.FromSeconds(1));
+        await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        Assert.Equal(1, _identity.Asked);
+        Assert.InRange(_watch.Pause, TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(2));
+        var known = _freshness.IdentityAge;
+        foreach (var beacon in new[] { _identity.Sign(0), old, "x" })
+        {
+            await HearAsync(beacon);
+            await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        }
+
+        Assert.Equal((1, known), (_identity.Asked, _freshness.IdentityAge));
+
+        // They keep nobody from asking when it is time to.
+        _clock.Advance(TimeSpan.FromSeconds(2));
+        await HearAsync(old);
+        await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        Assert.Equal(2, _identity.Asked);
+
+        // Where beacons come, one that is asked for in between leaves time for the next.
+        _clock.Advance(TimeSpan.FromSeconds(2));
+        await HearAsync(_identity.Sign(0));
+        await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        _clock.Advance(TimeSpan.FromSeconds(1));
+        await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        Assert.Equal(3, _identity.Asked);
+        Assert.InRange(_watch.Pause, TimeSpan.FromSeconds(3.5), TimeSpan.FromSeconds(7));
     }
 
     [Fact]

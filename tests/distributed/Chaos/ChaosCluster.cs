@@ -1,13 +1,11 @@
 using System.Collections.Concurrent;
 using System.Globalization;
-using System.Net.Http.Json;
 using Countersign.Distributed.Tests.Cluster;
 using Countersign.Distributed.Tests.Double;
 using Countersign.Fakes.Cluster;
 using Countersign.Fakes.Postgres;
 using Countersign.Fakes.Sidecar;
 using Countersign.Policy.Contracts;
-using Countersign.Policy.Contracts.Sealing;
 using Npgsql;
 
 namespace Countersign.Distributed.Tests.Chaos;
@@ -55,6 +53,9 @@ public sealed class ChaosCluster : IAsyncLifetime
 
     /// <summary>Approves.</summary>
     public Visitor Bob { get; private set; } = null!;
+
+    /// <summary>Both of them, to change policies.</summary>
+    public TwoPeople People => new(Alice, Bob);
 
     /// <inheritdoc/>
     public async ValueTask InitializeAsync()
@@ -141,15 +142,6 @@ public sealed class ChaosCluster : IAsyncLifetime
     public static string ConnectionTo(PostgresServer server) =>
         $"Host=127.0.0.1;Port={server.Port};Username={PostgresServer.Superuser};Password={PostgresServer.Password};Database=postgres;SSL Mode=Disable";
 
-    /// <summary>Asks for a change of policy, has it approved, and waits until it is in force.</summary>
-    public async Task ChangeAsync(PolicyChangeRequest wanted)
-    {
-        var change = await Alice.GoodAsync(HttpMethod.Post, "policy/v1/changes", wanted);
-        var request = change.GetProperty("requestId").GetString()!;
-        await Bob.ApproveAsync(request);
-        await Until.TrueAsync(async () => (await Alice.GoodAsync(HttpMethod.Get, $"policy/v1/changes/{request}")).GetProperty("state").GetString() == "active", 60);
-    }
-
     private IEnumerable<KeyValuePair<string, string>> Settings(string appId, string name)
     {
         yield return new("Countersign__StopDelay", "00:00:03");
@@ -167,20 +159,14 @@ public sealed class ChaosCluster : IAsyncLifetime
     private async Task SetUpAsync()
     {
         var token = Processes.Of("identity").Select(process => Path.Combine(Processes.DataOf(process.Name), "bootstrap-token")).Single(File.Exists);
-        await Alice.GoodAsync(HttpMethod.Post, "identity/v1/bootstrap", new { token = await File.ReadAllTextAsync(token) });
-        Alice.Renew();
-        var asked = await Alice.GoodAsync(HttpMethod.Post, $"identity/v1/persons/{Bob.Id}/enrolment", new { reason = "second person" });
-        await Alice.ApproveAsync(asked.GetProperty("requestId").GetString()!);
-        await Until.TrueAsync(
-            async () => (await Alice.GoodAsync(HttpMethod.Get, "identity/v1/persons")).EnumerateArray().Any(each => each.GetProperty("id").GetString() == Bob.Id && each.GetProperty("enrolled").GetBoolean()),
-            60);
-        Alice.Renew();
-        Bob.Renew();
-        using var proxy = new HttpClient { BaseAddress = Processes["proxy-1"].Address };
-        var key = (await proxy.GetFromJsonAsync<SealingKey>("proxy/v1/sealing-key"))!;
-        var connection = new Connection { Name = "orders", Protocol = "postgres", Host = "127.0.0.1", Port = _target.Port, Database = "postgres", Tls = "disable", Labels = new Dictionary<string, string>() };
-        connection = connection with { Credential = CredentialSealing.Seal(key, connection, new TargetCredential(PostgresServer.Superuser, PostgresServer.Password)) };
-        await ChangeAsync(new PolicyChangeRequest { Connections = [connection], Documents = [new BundleDocument("chaos.yaml", Policies)], Reason = "tests" });
+        await People.BootstrapAsync(token);
+        await People.EnrolAsync();
+        await People.ChangeAsync(new PolicyChangeRequest
+        {
+            Connections = [await TwoPeople.ConnectionAsync(Processes["proxy-1"].Address, "orders", _target)],
+            Documents = [new BundleDocument("chaos.yaml", Policies)],
+            Reason = "tests",
+        });
         var created = await Alice.GoodAsync(HttpMethod.Post, "identity/v1/credentials", new { connections = new[] { "orders" }, lifetimeSeconds = 7200 });
         _credential = (created.GetProperty("credential").GetProperty("userName").GetString()!, created.GetProperty("secret").GetString()!);
         foreach (var each in Processes.Of("proxy"))

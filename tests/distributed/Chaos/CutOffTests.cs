@@ -137,7 +137,7 @@ public sealed class CutOffTests(ChaosCluster cluster)
 
     private Task<List<string>> EffectsAsync(string marker) => cluster.TruthAsync($"select id from effects where id = '{marker}'");
 
-    private Task ChangeAsync(string note) => cluster.ChangeAsync(new PolicyChangeRequest
+    private Task ChangeAsync(string note) => cluster.People.ChangeAsync(new PolicyChangeRequest
     {
         Documents = [new BundleDocument("note.yaml", $"apiVersion: countersign/v1\nkind: ApproverGroup\nname: note-{Guid.NewGuid():N}\npersons: [alice@example.com]\n")],
         Reason = note,

@@ -3,6 +3,7 @@ using System.Text.RegularExpressions;
 using Countersign.Approval.Contracts;
 using Countersign.EndToEnd.Tests.Support;
 using Countersign.Policy.Contracts;
+using Countersign.Recorder.Contracts;
 
 namespace Countersign.EndToEnd.Tests.Guides;
 
@@ -10,6 +11,7 @@ namespace Countersign.EndToEnd.Tests.Guides;
 internal sealed partial class GuidePlayer(World world, string folder) : IAsyncDisposable
 {
     private readonly Dictionary<string, (Process Process, GuideOutput Output, Task Reading)> _sessions = [];
+    private readonly Dictionary<string, string> _failed = [];
     private string _request = "";
 
     /// <summary>Plays one block.</summary>
@@ -78,6 +80,10 @@ internal sealed partial class GuidePlayer(World world, string folder) : IAsyncDi
             }
 
             await session.Output.ExpectAsync(output);
+            if (input is not null && output.Any(line => line.StartsWith("ERROR:", StringComparison.Ordinal)))
+            {
+                _failed[block.Name] = input;
+            }
         }
     }
 
@@ -98,6 +104,12 @@ internal sealed partial class GuidePlayer(World world, string folder) : IAsyncDi
         if (command.Contains("apr_…", StringComparison.Ordinal))
         {
             command = command.Replace("apr_…", await NewestRequestAsync(), StringComparison.Ordinal);
+        }
+
+        if (command == "countersign why" && _failed.TryGetValue(person.Name, out var failed))
+        {
+            await Until.TrueAsync("the refusal is recorded and indexed", async () =>
+                (await person.GetAsync<List<OperationView>>($"recorder/v1/operations?person={person.Id}&decision=deny&limit=1")).FirstOrDefault()?.Text == failed);
         }
 
         var start = Shell($"({command}) 2>&1 || echo \"exit code $?\"");

@@ -161,7 +161,7 @@ public sealed class PostgresServer : IAsyncDisposable
     }
 
     private static Task<string> RunAsPostgresAsync(string program, IReadOnlyList<string> arguments) =>
-        Environment.UserName == "root" ? RunAsync("runuser", ["-u", "postgres", "--", program, .. arguments]) : RunAsync(program, arguments);
+        Environment.UserName == "root" ? RunAsync(File.Exists("/usr/sbin/runuser") ? "/usr/sbin/runuser" : "runuser", ["-u", "postgres", "--", program, .. arguments]) : RunAsync(program, arguments);
 
     private static async Task<string> TemplateAsync()
     {

@@ -29,9 +29,13 @@ internal abstract class ServiceWatch(string news, TimeSpan askEvery, TimeProvide
     protected TimeProvider Clock { get; } = time;
 
     private string? _heard;
-    private long _latest;
+    private (object Beacon, long IssuedAt)? _latest;
     private DateTimeOffset _askAgain;
-    private TimeSpan _pause = Interval;
+    private DateTimeOffset _heardAt = DateTimeOffset.MinValue;
+    private DateTimeOffset _due;
+
+    /// <summary>How long the next round waits for an event.</summary>
+    internal TimeSpan Pause => _due > Clock.GetUtcNow() ? _due - Clock.GetUtcNow() : TimeSpan.Zero;
 
     /// <summary>Handler of the service's topic: beacons are taken as they come, news are fetched at once instead of at the next poll.</summary>
     public ValueTask OnEventAsync(BusEvent change)
@@ -63,7 +67,10 @@ internal abstract class ServiceWatch(string news, TimeSpan askEvery, TimeProvide
     /// <summary>One round.</summary>
     internal abstract Task FollowAsync(CancellationToken cancellation);
 
-    /// <summary>The newest beacon: the one that came by event since the last round, or else one that is asked for. Old ones that come again are no word.</summary>
+    /// <summary>
+    /// The newest beacon: the one that came by event since the last round, or else one that is asked for. One that is no newer than the latest is no word and no reason to
+    /// ask either before it is time to: who has just asked hears the beacon of the same second a moment later.
+    /// </summary>
     /// <param name="client">Client of the service.</param>
     /// <param name="verify">Checks the signature.</param>
     /// <param name="issuedAt">When it was made, Unix seconds.</param>
@@ -71,14 +78,15 @@ internal abstract class ServiceWatch(string news, TimeSpan askEvery, TimeProvide
     protected async ValueTask<TBeacon> BeaconAsync<TBeacon>(
         HttpClient client, Func<string, ValueTask<TBeacon>> verify, Func<TBeacon, long> issuedAt, CancellationToken cancellation)
     {
-        if (Interlocked.Exchange(ref _heard, null) is { } heard && Clock.GetUtcNow() < _askAgain)
+        var now = Clock.GetUtcNow();
+        if (Interlocked.Exchange(ref _heard, null) is { } heard && now < _askAgain)
         {
             try
             {
                 var beacon = await verify(heard).ConfigureAwait(false);
-                if (issuedAt(beacon) > _latest)
+                if (issuedAt(beacon) > (_latest?.IssuedAt ?? 0))
                 {
-                    (_latest, _pause) = (issuedAt(beacon), Spread(WhileHeard));
+                    (_latest, _heardAt, _due) = ((beacon!, issuedAt(beacon)), now, now + Spread(WhileHeard));
                     return beacon;
                 }
             }
@@ -86,12 +94,27 @@ internal abstract class ServiceWatch(string news, TimeSpan askEvery, TimeProvide
             {
                 // Somebody else's.
             }
+
+            if (now < _due && _latest is { Beacon: TBeacon latest })
+            {
+                return latest;
+            }
         }
 
-        (_pause, _askAgain) = (Spread(Interval), Clock.GetUtcNow() + Spread(askEvery));
+        (_due, _askAgain) = (now + Spread(Interval), now + Spread(askEvery));
         var token = await client.GetFromJsonAsync<string>("v1/beacon", TokenJson.Options, cancellation).ConfigureAwait(false);
         var asked = await verify(token!).ConfigureAwait(false);
-        _latest = Math.Max(_latest, issuedAt(asked));
+        if (issuedAt(asked) >= (_latest?.IssuedAt ?? 0))
+        {
+            _latest = (asked!, issuedAt(asked));
+        }
+
+        // While beacons come by event the next one may take a little longer than the interval.
+        if (now - _heardAt < WhileHeard)
+        {
+            _due = now + Spread(WhileHeard);
+        }
+
         return asked;
     }
 
@@ -128,7 +151,7 @@ internal abstract class ServiceWatch(string news, TimeSpan askEvery, TimeProvide
             }
 
             RoundEnded();
-            await _doorbell.WaitAsync(_pause, stoppingToken).ConfigureAwait(false);
+            await _doorbell.WaitAsync(Pause, stoppingToken).ConfigureAwait(false);
         }
     }
 }
