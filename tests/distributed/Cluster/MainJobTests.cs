@@ -53,17 +53,7 @@ public sealed class WorkingCluster : IAsyncLifetime
     public Visitor Bob => _running.Bob;
 
     /// <summary>What the proxies' sidecars have for <c>stored</c>, a connection to the same database whose credential isn't in the bundle.</summary>
-    public IReadOnlyDictionary<string, string>? StoredCredential
-    {
-        set
-        {
-            _running.TargetCredentials.TryRemove("stored", out _);
-            if (value is not null)
-            {
-                _running.TargetCredentials["stored"] = value;
-            }
-        }
-    }
+    public void Store(IReadOnlyDictionary<string, string> secret) => _running.TargetCredentials["stored"] = secret;
 
     /// <summary>Port of the database.</summary>
     public int TargetPort => _target.Port;
@@ -165,11 +155,11 @@ public sealed class MainJobTests(WorkingCluster cluster) : IClassFixture<Working
             ["port"] = cluster.TargetPort.ToString(System.Globalization.CultureInfo.InvariantCulture),
             ["tls"] = "disable",
         };
-        cluster.StoredCredential = Secret(first);
+        cluster.Store(Secret(first));
         Assert.Contains("8", await cluster.PsqlAsync("proxy-1", Who, "stored"), StringComparison.Ordinal);
         await cluster.TruthAsync($"alter role stored_app password '{second}'");
         Assert.Contains("refused the login", await FailsAsync(), StringComparison.Ordinal);
-        cluster.StoredCredential = Secret(second);
+        cluster.Store(Secret(second));
         Assert.Contains("8", await cluster.PsqlAsync("proxy-1", Who, "stored"), StringComparison.Ordinal);
 
         // The store is down: that connection waits, the others don't.

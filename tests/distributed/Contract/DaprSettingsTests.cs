@@ -1,6 +1,9 @@
+using System.Net;
+using System.Net.Sockets;
 using Countersign.Fakes.Sidecar;
 using Countersign.Platform.Dapr;
 using Countersign.Platform.Ports;
+using Dapr.Client;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
@@ -65,6 +68,19 @@ public sealed class DaprSettingsTests
         }
 
         Directory.Delete(folder, recursive: true);
+    }
+
+    /// <summary>A session that begins waits for its credential no longer than that.</summary>
+    [Fact]
+    public async Task A_sidecar_that_says_nothing_has_no_secret()
+    {
+        using var silent = new TcpListener(IPAddress.Loopback, 0);
+        silent.Start();
+        var address = $"http://{silent.LocalEndpoint}";
+        using var dapr = new DaprClientBuilder().UseHttpEndpoint(address).UseGrpcEndpoint(address).Build();
+        var secrets = new DaprTargetSecrets(dapr, new DaprOptions { TimeoutSeconds = 1 });
+        await Assert.ThrowsAsync<PortUnavailableException>(
+            async () => await secrets.GetAsync("shop", TestContext.Current.CancellationToken).AsTask().WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken));
     }
 
     [Theory]
