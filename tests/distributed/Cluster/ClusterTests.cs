@@ -35,8 +35,7 @@ public sealed class RunningCluster : IAsyncLifetime
         (Alice, Bob) = (new Visitor(Cluster.Entrance, accounts[0]), new Visitor(Cluster.Entrance, accounts[1]));
         await Alice.LogInAsync();
         await Bob.LogInAsync();
-        await Alice.GoodAsync(HttpMethod.Post, "identity/v1/bootstrap", new { token = await File.ReadAllTextAsync(Path.Combine(Cluster.DataOf("identity"), "bootstrap-token")) });
-        Alice.Renew();
+        await new TwoPeople(Alice, Bob).BootstrapAsync(Path.Combine(Cluster.DataOf("identity"), "bootstrap-token"));
     }
 
     /// <inheritdoc/>

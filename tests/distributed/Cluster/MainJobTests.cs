@@ -1,4 +1,3 @@
-using System.Net.Http.Json;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Countersign.Approval.Workflow;
@@ -6,7 +5,6 @@ using Countersign.Distributed.Tests.Double;
 using Countersign.Fakes.Cluster;
 using Countersign.Fakes.Postgres;
 using Countersign.Policy.Contracts;
-using Countersign.Policy.Contracts.Sealing;
 using Npgsql;
 
 namespace Countersign.Distributed.Tests.Cluster;
@@ -64,22 +62,11 @@ public sealed class WorkingCluster : IAsyncLifetime
         await _running.InitializeAsync();
         _target = await PostgresServer.StartAsync(new PostgresServerOptions { Scram = true });
         await TruthAsync("create table orders (id int primary key, customer text); insert into orders select id, 'customer ' || id from generate_series(1, 10) id");
-        var asked = await Alice.GoodAsync(HttpMethod.Post, $"identity/v1/persons/{Bob.Id}/enrolment", new { reason = "second person" });
-        await Alice.ApproveAsync(asked.GetProperty("requestId").GetString()!);
-        await Until.TrueAsync(async () =>
-            (await Alice.GoodAsync(HttpMethod.Get, "identity/v1/persons")).EnumerateArray().Any(each => each.GetProperty("id").GetString() == Bob.Id && each.GetProperty("enrolled").GetBoolean()));
-        Alice.Renew();
-        Bob.Renew();
-        using var proxy = new HttpClient { BaseAddress = Cluster["proxy-1"].Address };
-        var key = (await proxy.GetFromJsonAsync<SealingKey>("proxy/v1/sealing-key"))!;
-        var connection = new Connection { Name = "orders", Protocol = "postgres", Host = "127.0.0.1", Port = _target.Port, Database = "postgres", Tls = "disable", Labels = new Dictionary<string, string>() };
-        var stored = connection with { Name = "stored", CredentialFrom = CredentialProviders.SecretStore };
-        connection = connection with { Credential = CredentialSealing.Seal(key, connection, new TargetCredential(PostgresServer.Superuser, PostgresServer.Password)) };
-        var change = await Alice.GoodAsync(
-            HttpMethod.Post, "policy/v1/changes", new PolicyChangeRequest { Connections = [connection, stored], Documents = [new BundleDocument("orders.yaml", Policies)], Reason = "tests" });
-        var request = change.GetProperty("requestId").GetString()!;
-        await Bob.ApproveAsync(request);
-        await Until.TrueAsync(async () => (await Alice.GoodAsync(HttpMethod.Get, $"policy/v1/changes/{request}")).GetProperty("state").GetString() == "active");
+        var people = new TwoPeople(Alice, Bob);
+        await people.EnrolAsync();
+        var connection = await TwoPeople.ConnectionAsync(Cluster["proxy-1"].Address, "orders", _target);
+        var stored = connection with { Name = "stored", Credential = null, CredentialFrom = CredentialProviders.SecretStore };
+        await people.ChangeAsync(new PolicyChangeRequest { Connections = [connection, stored], Documents = [new BundleDocument("orders.yaml", Policies)], Reason = "tests" });
     }
 
     /// <inheritdoc/>
