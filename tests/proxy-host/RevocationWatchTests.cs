@@ -269,6 +269,17 @@ public sealed class RevocationWatchTests : IDisposable
         await _watch.FollowAsync(TestContext.Current.CancellationToken);
         Assert.Equal(3, _identity.Asked);
         Assert.InRange(_watch.Pause, TimeSpan.FromSeconds(3.5), TimeSpan.FromSeconds(7));
+
+        // News are asked about, whatever beacon is heard in the same moment: it may have been made before them.
+        _clock.Advance(TimeSpan.FromSeconds(2));
+        await HearAsync(_identity.Sign(0));
+        await _watch.OnEventAsync(new BusEvent(
+            Topics.Identity, "r", "countersign.revocation", JsonSerializer.SerializeToUtf8Bytes(new Revocation(2, "credential", "crd_1", _clock.GetUtcNow()), TokenJson.Options)));
+        (_identity.Head, _identity.Feed) = (2, [new Revocation(1, "credential", "crd_8", _clock.GetUtcNow()), new Revocation(2, "credential", "crd_1", _clock.GetUtcNow())]);
+        using var mine = _sessions.Add("ses_1", Claims("crd_1", "per_1"));
+        await _watch.FollowAsync(TestContext.Current.CancellationToken);
+        Assert.Equal(4, _identity.Asked);
+        Assert.True(mine.Ending.IsCancellationRequested);
     }
 
     [Fact]

@@ -162,11 +162,11 @@ internal sealed class DaprFleet : ISidecarFleet
 
         (_sentry, _placement, _scheduler) = (LoopbackPorts.Next(), LoopbackPorts.Next(), LoopbackPorts.Next());
         var sentryHealth = LoopbackPorts.Next();
-        Start("sentry", "sentry",
+        Control("sentry", sentryHealth,
         [
             $"--issuer-credentials={issuer}", "--trust-domain=countersign", "--listen-address=127.0.0.1", $"--port={_sentry}", $"--healthz-port={sentryHealth}", "--healthz-listen-address=127.0.0.1",
             $"--metrics-port={LoopbackPorts.Next()}", "--metrics-listen-address=127.0.0.1",
-        ], []);
+        ]);
         await HealthyAsync(sentryHealth, "/healthz");
         string[] trust = ["--tls-enabled=true", $"--sentry-address=127.0.0.1:{_sentry}", $"--trust-anchors-file={Path.Combine(issuer, "ca.crt")}", "--trust-domain=countersign"];
         var placementHealth = LoopbackPorts.Next();
@@ -187,7 +187,7 @@ internal sealed class DaprFleet : ISidecarFleet
         await HealthyAsync(schedulerHealth, "/healthz");
     }
 
-    /// <summary>Kills a part of the control plane: <c>placement</c> or <c>scheduler</c>.</summary>
+    /// <summary>Kills a part of the control plane: <c>placement</c>, <c>scheduler</c> or <c>sentry</c>.</summary>
     public async Task KillAsync(string name)
     {
         _control[name].Process.Kill();

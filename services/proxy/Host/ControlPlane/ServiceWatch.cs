@@ -29,6 +29,7 @@ internal abstract class ServiceWatch(string news, TimeSpan askEvery, TimeProvide
     protected TimeProvider Clock { get; } = time;
 
     private string? _heard;
+    private bool _news;
     private (object Beacon, long IssuedAt)? _latest;
     private DateTimeOffset _askAgain;
     private DateTimeOffset _heardAt = DateTimeOffset.MinValue;
@@ -48,6 +49,7 @@ internal abstract class ServiceWatch(string news, TimeSpan askEvery, TimeProvide
         }
         else if (change.Type == news && !TakeNews(change))
         {
+            Volatile.Write(ref _news, true);
             _doorbell.Ring();
         }
 
@@ -79,7 +81,10 @@ internal abstract class ServiceWatch(string news, TimeSpan askEvery, TimeProvide
         HttpClient client, Func<string, ValueTask<TBeacon>> verify, Func<TBeacon, long> issuedAt, CancellationToken cancellation)
     {
         var now = Clock.GetUtcNow();
-        if (Interlocked.Exchange(ref _heard, null) is { } heard && now < _askAgain)
+
+        // A beacon that is heard in the same moment as news may have been made before them.
+        var ask = Interlocked.Exchange(ref _news, false);
+        if (Interlocked.Exchange(ref _heard, null) is { } heard && !ask && now < _askAgain)
         {
             try
             {
