@@ -5,6 +5,7 @@ using Countersign.Approval.Contracts;
 using Countersign.Approval.Workflow;
 using Countersign.Platform.Embedded;
 using Countersign.Platform.Ports;
+using Countersign.Platform.Tokens;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
@@ -17,10 +18,11 @@ internal static class Memory
     private const int PerPerson = 5;
     private const int AtOnce = 32;
 
-    public static async Task SeedAsync(string path, int count)
+    public static async Task SeedAsync(string path, int count, string? keyFile)
     {
         using var store = new SqliteStateStore(path);
-        using var host = Build(store);
+        using var key = keyFile is null ? SigningKey.Create() : SigningKey.LoadOrCreate(keyFile);
+        using var host = Build(store, key);
         await host.StartAsync();
         var workflows = host.Services.GetRequiredService<IWorkflowHost>();
         await AskAsync(workflows, "per_warm_up", -1);
@@ -46,7 +48,8 @@ internal static class Memory
     public static async Task LoadAsync(string path)
     {
         using var store = new SqliteStateStore(path);
-        using var host = Build(store);
+        using var key = SigningKey.Create();
+        using var host = Build(store, key);
         var began = Stopwatch.GetTimestamp();
         await host.StartAsync();
         var elapsed = Stopwatch.GetElapsedTime(began);
@@ -67,12 +70,12 @@ internal static class Memory
 
     private static Task SettleAsync() => Task.Delay(TimeSpan.FromSeconds(5));
 
-    private static IHost Build(IStateStore store)
+    private static IHost Build(IStateStore store, SigningKey key)
     {
         var builder = Microsoft.Extensions.Hosting.Host.CreateEmptyApplicationBuilder(null);
         builder.Logging.ClearProviders();
         builder.Services.AddSingleton<IEvidence, BenchEvidence>();
-        builder.Services.AddSingleton<IGrantSigner, BenchSigner>();
+        builder.Services.AddSingleton<IGrantSigner>(new BenchSigner(key));
         builder.Services.AddSingleton<IEffects<RequestDocument, RequestEffect>, Silence>();
         builder.Services.AddSingleton<IRefusalReports, Silence>();
         builder.Services.AddKeyedSingleton(AppIds.Approval, store);
@@ -138,11 +141,12 @@ internal static class Memory
         public ValueTask<SessionEvidence> SessionAsync(string assertion, CancellationToken cancellation) => throw new NotSupportedException();
     }
 
-    private sealed class BenchSigner : IGrantSigner
+    private sealed class BenchSigner(SigningKey key) : IGrantSigner
     {
         public string Seal(RequestSpec spec) => "";
 
-        public string SealDocument(string hash) => new('s', 260);
+        // As docs/formats/approval-request.md has it.
+        public string SealDocument(string hash) => key.Sign("cs-document+jwt", new Dictionary<string, string> { ["iss"] = AppIds.Approval, ["document"] = hash });
 
         public string Sign(RequestDocument document) => throw new NotSupportedException();
     }

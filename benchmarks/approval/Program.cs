@@ -3,7 +3,8 @@ using System.Globalization;
 namespace Countersign.Benchmarks.Approval;
 
 /// <summary>
-/// <c>seed STORE COUNT</c>: opens COUNT requests of many persons through the grains, and prints the memory that each takes in the process that opened it.
+/// <c>seed STORE COUNT [KEY]</c>: opens COUNT requests of many persons through the grains, and prints the memory that each takes in the process that opened it. A store
+/// that a real service goes on with takes documents with seals of that service's key only.
 /// <c>load STORE</c>: starts the grains on a store, and prints the memory of that process. <c>latency …</c>: see <see cref="Latency"/>.
 /// </summary>
 internal static class Program
@@ -14,7 +15,10 @@ internal static class Program
         switch (args)
         {
             case ["seed", var store, var count]:
-                await Memory.SeedAsync(store, int.Parse(count, CultureInfo.InvariantCulture));
+                await Memory.SeedAsync(store, int.Parse(count, CultureInfo.InvariantCulture), null);
+                return 0;
+            case ["seed", var store, var count, var key]:
+                await Memory.SeedAsync(store, int.Parse(count, CultureInfo.InvariantCulture), key);
                 return 0;
             case ["load", var store]:
                 await Memory.LoadAsync(store);
@@ -27,7 +31,7 @@ internal static class Program
 
                 return 0;
             default:
-                await Console.Error.WriteLineAsync("seed STORE COUNT | load STORE | latency HTTP GATEWAY-PORT USER SECRET REFRESH-TOKEN-FILE DIRECT-CONNECTION SAMPLES");
+                await Console.Error.WriteLineAsync("seed STORE COUNT [KEY] | load STORE | latency HTTP GATEWAY-PORT USER SECRET REFRESH-TOKEN-FILE DIRECT-CONNECTION SAMPLES");
                 return 2;
         }
     }

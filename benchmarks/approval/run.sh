@@ -48,7 +48,7 @@ latency() { "$bench" latency "http://127.0.0.1:$DEMO_HTTP_PORT/" "$DEMO_GATEWAY_
 latency | tee "$work/one" >&2
 # Not killed: the proxy seals what it has recorded.
 kill "$DEMO_HOST_PID" && wait "$DEMO_HOST_PID" 2> /dev/null || true
-"$bench" seed "$work/data/state/approval.db" 1000 >&2
+"$bench" seed "$work/data/state/approval.db" 1000 "$work/data/keys/approval.key" >&2
 demo_host_start
 latency | tee "$work/thousand" >&2
 
